@@ -1,0 +1,204 @@
+"""The typed config: four sections, every choice a component, every problem reported at once with its dotted path."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from mtvision import registries
+from mtvision.config_errors import problem_sentences
+from mtvision.config_fields import ImageSize, In, LenientPath, parse_yaml, write_yaml
+from mtvision.errors import ConfigError
+from mtvision.registry import Component
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses unknown keys."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
+    )
+
+
+class SystemConfig(Section):
+    """Where and how long a run goes."""
+
+    epochs: Count = 60
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N")
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    deterministic: bool = False
+    run_dir: LenientPath | None = None
+
+
+class NumClasses(Section):
+    """Number of classes a task: ``seg`` counts the background, ``det`` does not."""
+
+    seg: Annotated[int, Field(ge=2, le=255)] = 21
+    det: Count = 20
+
+
+class ModelConfig(Section):
+    """The network. Either head may be null: then it is a single-task model."""
+
+    backbone: Annotated[Component, In(registries.BACKBONES)] = Component("resnet18")
+    segmentation_head: Annotated[Component, In(registries.SEGMENTATION_HEADS)] | None = Component("fcn")
+    detection_head: Annotated[Component, In(registries.DETECTION_HEADS)] | None = Component("fpn")
+    activation: Annotated[Component, In(registries.ACTIVATIONS)] = Component("relu")
+    init_scheme: Annotated[Component, In(registries.INITIALIZERS)] = Component("xavier")
+    init_backbone: bool | None = Field(None, description="null: exactly when the backbone is not pretrained")
+    zero_init_residual: bool = Field(False, description="start every residual block as the identity")
+    dropout_rate: Fraction = 0.3
+    pretrained: bool | LenientPath = Field(False, description="true: timm's weights; a path: a local file of weights")
+    num_classes: NumClasses | None = Field(None, description="null: those of the data set, VOC's where there is none")
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.segmentation_head is None and self.detection_head is None:
+            raise ValueError("segmentation_head and detection_head are both null: at least one is needed")
+        if self.init_backbone and self.pretrained:
+            raise ValueError("init_backbone: true would overwrite the weights that 'pretrained' loads; choose one")
+        return self
+
+    @property
+    def initializes_backbone(self) -> bool:
+        """Whether the init scheme acts on the backbone too."""
+        return self.init_backbone if self.init_backbone is not None else not self.pretrained
+
+
+class TrainingConfig(Section):
+    """The optimization."""
+
+    lr: Positive = 0.002
+    lr_schedule: Annotated[Component, In(registries.SCHEDULES)] = Component("cosine")
+    warmup_epochs: NonNegative = Field(1.0, description="linear warm-up from 0, in epochs")
+    optimizer: Annotated[Component, In(registries.OPTIMIZERS)] = Component("adamw")
+    batch_size: Count = 32
+    accumulate: Annotated[int, Field(ge=1)] = Field(1, description="batches an optimizer step")
+    weight_decay: NonNegative = 0.0
+    clip_norm: Positive | None = Field(10.0, description="largest norm of the gradient; null: no limit")
+    loss_weights: dict[str, NonNegative] = {"seg": 1.0, "det": 1.0}
+    seg_loss: Annotated[Component, In(registries.SEGMENTATION_LOSSES)] = Component("cross_entropy")
+    det_loss: Annotated[Component, In(registries.BOX_LOSSES)] = Component("ciou")
+    det_class_loss: Annotated[Component, In(registries.CLASSIFICATION_LOSSES)] = Component("focal")
+    monitor: str = Field("score", description="metric that tells the best epoch; score: mean of the tasks' main metrics")
+
+
+class DataConfig(Section):
+    """The images and what is done to them before the network."""
+
+    dataset: Annotated[Component, In(registries.DATASETS)] = Component("voc")
+    dataset_root: LenientPath = Path("./data/VOC2012")
+    image_size: ImageSize = (256, 256)
+    preprocessing: Annotated[Component, In(registries.PREPROCESSING)] = Component("standardize")
+    augmentation_level: Annotated[Component, In(registries.AUGMENTATIONS)] = Component("basic")
+    num_workers: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("augmentation_level", mode="before")
+    @classmethod
+    def _accept_compose(cls, value: Any) -> Any:
+        if hasattr(value, "to_dict"):  # an albumentations Compose; its description goes into the config, not the object
+            return Component("albumentations", {"transform": value.to_dict()})
+        return value
+
+
+class Config(Section):
+    """Everything that makes a run; ``Config(**mapping)``, `Config.load` and `as_config` read it.
+
+    Raises:
+        ConfigError: with one sentence for each problem: unknown keys, unknown names, wrong options, values out of range.
+
+    Example:
+        >>> Config(training={"lr": 0.01}).training.lr
+        0.01
+    """
+
+    SECTIONS: ClassVar[tuple[str, ...]] = ("system", "model", "training", "data")
+
+    system: SystemConfig = SystemConfig()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    data: DataConfig = DataConfig()
+
+    def __init__(self, **sections: Any) -> None:
+        try:
+            super().__init__(**sections)
+        except ValidationError as error:
+            raise ConfigError(problem_sentences(error, type(self))) from None
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> "Config":
+        """Read a YAML file and apply ``dotted.key=value`` overrides (the value is read as YAML).
+
+        Raises:
+            ConfigError: if the file is missing or no mapping, or for any problem of its contents.
+        """
+        content = parse_yaml(Path(path))
+        for override in overrides:
+            _apply_override(content, override)
+        try:
+            return cls(**content)
+        except ConfigError as error:
+            raise ConfigError(error.problems, source=str(path)) from None
+
+    def dump(self) -> dict[str, Any]:
+        """Return plain values (str, int, float, bool, dict, list, None) from which ``Config(**...)`` makes an equal config."""
+        return self.model_dump(mode="json")
+
+    def save(self, path: str | Path) -> None:
+        """Write `dump` as YAML."""
+        write_yaml(self.dump(), Path(path))
+
+    def replace(self, values: Mapping[str, Any]) -> "Config":
+        """Return a config with some values changed, by dotted key.
+
+        Example:
+            >>> Config().replace({"training.lr": 0.1}).training.lr
+            0.1
+        """
+        content = self.dump()
+        for key, value in values.items():
+            _set_dotted(content, key, value)
+        return Config(**content)
+
+
+def as_config(value: "Config | Mapping[str, Any] | str | Path") -> Config:
+    """Return a `Config` from a config, a mapping of sections, the ``model`` section alone, or a YAML file.
+
+    Raises:
+        ConfigError: for any problem of the contents.
+        TypeError: if ``value`` is none of these.
+    """
+    if isinstance(value, Config):
+        return value
+    if isinstance(value, str | Path):
+        return Config.load(value)
+    if not isinstance(value, Mapping):
+        raise TypeError(f"a config is a Config, a mapping or the path of a YAML file, got {type(value).__name__}")
+    if not set(value) & set(Config.SECTIONS) and set(value) & set(ModelConfig.model_fields):
+        return Config(model=dict(value))
+    return Config(**value)
+
+
+def _apply_override(content: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator:
+        raise ConfigError([f"override '{override}': expected dotted.key=value, e.g. training.lr=0.01"])
+    _set_dotted(content, key.strip(), parse_yaml(text))
+
+
+def _set_dotted(content: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = content.get(parent)
+        if isinstance(inner, str):  # a bare component name that gets an option
+            inner = {"name": inner}
+        content[parent] = dict(inner) if isinstance(inner, Mapping) else {}
+        content = content[parent]
+    content[last] = value

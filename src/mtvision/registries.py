@@ -1,0 +1,57 @@
+"""The registries, one a role. Each states what its factories are called with; everything else is a keyword-only option."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from torch import Tensor, nn
+
+from mtvision.registry import Registry
+from mtvision.types import Sample
+
+Loss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+Schedule: TypeAlias = Callable[[float], float]
+
+BACKBONES: Registry[nn.Module] = Registry("backbone", ("pretrained",))
+"""``factory(pretrained: bool) -> Backbone``: a module with ``feature_info`` that maps images to a list of features."""
+
+NECKS: Registry[nn.Module] = Registry("neck", ("feature_info",))
+"""``factory(feature_info) -> Neck``: a module with its own ``feature_info`` that maps features to features."""
+
+SEGMENTATION_HEADS: Registry[nn.Module] = Registry("segmentation head", ("feature_info", "num_classes"))
+"""``factory(feature_info, num_classes) -> head``: features to logits ``(N, C, h, w)`` at any stride."""
+
+DETECTION_HEADS: Registry[nn.Module] = Registry("detection head", ("feature_info", "num_classes"))
+"""``factory(feature_info, num_classes) -> head``: features to ``(class_logits, box_regression, points)``."""
+
+SEGMENTATION_LOSSES: Registry[Loss] = Registry("loss", ())
+"""``factory() -> loss``: ``loss(logits (N, C, H, W), mask (N, H, W)) -> scalar``; 255 never counts."""
+
+BOX_LOSSES: Registry[Loss] = Registry("loss", ())
+"""``factory() -> loss``: ``loss(predicted (M, 4), target (M, 4)) -> (M,)`` for xyxy boxes in units of the stride."""
+
+CLASSIFICATION_LOSSES: Registry[Loss] = Registry("loss", ())
+"""``factory() -> loss``: ``loss(logits, targets in [0, 1]) -> `` one value an element, in the shape of the logits."""
+
+INITIALIZERS: Registry[Callable[[Tensor], None]] = Registry("init scheme", ())
+"""``factory() -> initializer``: fills one weight tensor of a convolution or linear layer in place."""
+
+ACTIVATIONS: Registry[nn.Module] = Registry("activation", ())
+"""``factory() -> module``: a new elementwise activation."""
+
+PREPROCESSING: Registry[Any] = Registry("preprocessing", ())
+"""``factory() -> Normalization``: which mean and standard deviation the model's input layer uses."""
+
+AUGMENTATIONS: Registry[Callable[[Sample, int], Sample]] = Registry("augmentation", ("image_size",))
+"""``factory(image_size) -> transform``: ``transform(sample, seed) -> Sample`` of size ``image_size`` (H, W)."""
+
+SCHEDULES: Registry[Schedule] = Registry("learning-rate schedule", ("epochs",))
+"""``factory(epochs) -> schedule``: ``schedule(epoch: float) -> factor`` of the base learning rate."""
+
+OPTIMIZERS: Registry[Any] = Registry("optimizer", ("parameters", "lr", "weight_decay"))
+"""``factory(parameters, lr, weight_decay) -> torch.optim.Optimizer``."""
+
+DATASETS: Registry[Sequence[Sample]] = Registry("data set", ("root", "split"))
+"""``factory(root, split) -> Dataset``: a sequence of `Sample` with ``classes``."""
+
+TASKS: Registry[nn.Module] = Registry("task", ("feature_info",))
+"""``factory(feature_info) -> Task``: head + loss + postprocess + metrics."""

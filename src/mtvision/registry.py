@@ -1,0 +1,192 @@
+"""Registries: parts by name, with options that are checked against the part's own signature."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, create_model
+
+from mtvision.errors import RegistryError, did_you_mean
+
+T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+PLUGIN_GROUP = "mtvision.plugins"
+_NAMES_SHOWN = 12
+
+
+@dataclass(frozen=True)
+class Component:
+    """A choice: the registered name of a part and its options."""
+
+    name: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Return the name, followed by the options if there are any."""
+        options = ", ".join(f"{key}={value!r}" for key, value in self.options.items())
+        return f"{self.name}({options})" if options else self.name
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a registry knows of one entry: its options with their defaults and the first line of its docstring."""
+
+    name: str
+    summary: str
+    options: Mapping[str, Any]
+
+
+class Catalogue(NamedTuple):
+    """An outside source of names behind a registry; both functions are called only when a name is asked for."""
+
+    find: Callable[[str], Callable[..., Any] | None]
+    names: Callable[[], Iterable[str]]
+
+
+class Registry(Generic[T]):
+    """Factories of one role, by name.
+
+    Args:
+        noun: what an entry is, for messages: ``"segmentation head"``.
+        parameters: the positional parameters that every factory of the role is called with.
+        fallback: for a role that an outside catalogue fills too, e.g. backbones by timm: how to find and list its names.
+
+    Example:
+        >>> heads: Registry[str] = Registry("head", parameters=("channels",))
+        >>> @heads.register("mine")
+        ... def mine(channels, *, depth: int = 2):
+        ...     return f"{channels} x {depth}"
+        >>> heads.build(Component("mine", {"depth": 3}), 64)
+        '64 x 3'
+    """
+
+    def __init__(self, noun: str, parameters: Sequence[str] = (), fallback: Catalogue | None = None) -> None:
+        self.noun = noun
+        self.parameters = tuple(parameters)
+        self._fallback = fallback
+        self._factories: dict[str, Callable[..., T]] = {}
+        self._options_models: dict[str, type[BaseModel]] = {}
+
+    def register(self, name: str) -> Callable[[F], F]:
+        """Return a decorator that registers a class or function under ``name``.
+
+        Raises:
+            RegistryError: if the name is taken (the first owner is named), or if the factory's positional parameters
+                are not those of the role, or if it takes ``**options``, which could not be checked.
+        """
+
+        def decorate(factory: F) -> F:
+            if name in self._factories:
+                owner = self._factories[name]
+                raise RegistryError(f"{self.noun} '{name}' is already registered by {owner.__module__}.{owner.__qualname__}")
+            self._check_signature(name, factory)
+            self._factories[name] = factory
+            return factory
+
+        return decorate
+
+    def names(self, pattern: str = "*") -> list[str]:
+        """Return the names that match a shell-style pattern, the library's own first, then the outside catalogue's."""
+        load_plugins()
+        found = sorted(name for name in self._factories if fnmatchcase(name, pattern))
+        if self._fallback is not None:
+            found += [name for name in self._fallback.names() if fnmatchcase(name, pattern) and name not in found]
+        return found
+
+    def __contains__(self, name: object) -> bool:
+        """Tell whether ``name`` can be got."""
+        return isinstance(name, str) and self._find(name) is not None
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over ``names()``."""
+        return iter(self.names())
+
+    def get(self, name: str) -> Callable[..., T]:
+        """Return the factory of ``name``.
+
+        Raises:
+            RegistryError: if there is none, with the nearest name and those available.
+        """
+        factory = self._find(name)
+        if factory is None:
+            raise RegistryError(self._unknown(name))
+        return factory
+
+    def build(self, choice: "str | Component", *args: Any) -> T:
+        """Build an entry: its factory is called with ``args`` and the checked options.
+
+        Raises:
+            RegistryError: for an unknown name.
+            pydantic.ValidationError: for an option that the factory does not have or a value that it does not take.
+        """
+        component = Component(choice) if isinstance(choice, str) else choice
+        return self.get(component.name)(*args, **self.check_options(component))
+
+    def check_options(self, component: Component) -> dict[str, Any]:
+        """Return the options that were given, validated against the factory's keyword-only parameters."""
+        options = self.options_model(component.name).model_validate(dict(component.options))
+        return {key: getattr(options, key) for key in component.options}
+
+    def options_model(self, name: str) -> type[BaseModel]:
+        """Return the pydantic model of an entry's options: its keyword-only parameters, nothing else allowed."""
+        if name not in self._options_models:
+            self._options_models[name] = _options_model(name, self.get(name))
+        return self._options_models[name]
+
+    def option_names(self, name: str) -> tuple[str, ...]:
+        """Return the names of an entry's options."""
+        return tuple(self.options_model(name).model_fields)
+
+    def describe(self, name: str) -> Description:
+        """Return an entry's options, their defaults and its summary."""
+        factory = self.get(name)
+        options = {key: info.default for key, info in self.options_model(name).model_fields.items()}
+        return Description(name, (inspect.getdoc(factory) or "").partition("\n")[0], options)
+
+    def _find(self, name: str) -> Callable[..., T] | None:
+        if name not in self._factories:
+            load_plugins()
+        if name in self._factories:
+            return self._factories[name]
+        return self._fallback.find(name) if self._fallback is not None else None
+
+    def _unknown(self, name: str) -> str:
+        names = self.names()
+        shown = ", ".join(names[:_NAMES_SHOWN]) + (f", ... ({len(names)} in all)" if len(names) > _NAMES_SHOWN else "")
+        return f"unknown {self.noun} '{name}'.{did_you_mean(name, names)} Available: {shown}"
+
+    def _check_signature(self, name: str, factory: Callable[..., Any]) -> None:
+        parameters = inspect.signature(factory).parameters.values()
+        positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        if len(positional) != len(self.parameters) or any(p.kind is p.VAR_POSITIONAL for p in parameters):
+            raise RegistryError(
+                f"{self.noun} '{name}' must take ({', '.join(self.parameters)}) and its options as keyword-only "
+                f"parameters after '*', but it takes ({', '.join(positional)})"
+            )
+        if any(p.kind is p.VAR_KEYWORD for p in parameters):
+            raise RegistryError(f"{self.noun} '{name}' must name its options: **options cannot be checked")
+
+
+def _options_model(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
+    target = factory.__init__ if inspect.isclass(factory) else factory
+    hints = get_type_hints(target, include_extras=True)
+    fields: dict[str, Any] = {
+        p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
+        for p in inspect.signature(factory).parameters.values()
+        if p.kind is p.KEYWORD_ONLY
+    }
+    config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False, protected_namespaces=())
+    return create_model(f"{name} options", __config__=config, **fields)
+
+
+@cache
+def load_plugins() -> None:
+    """Import what installed packages declare under the entry-point group ``mtvision.plugins``, once."""
+    for entry_point in entry_points(group=PLUGIN_GROUP):
+        entry_point.load()
+

@@ -1,0 +1,43 @@
+"""The contract of a task: everything that is particular to it is behind these methods."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from torchmetrics import MetricCollection
+
+
+class Task(nn.Module, ABC):
+    """Head + loss + postprocess + metrics.
+
+    ``main_metric`` names the entry of ``metrics().compute()`` that stands for the task in a combined score.
+    """
+
+    main_metric: ClassVar[str]
+
+    @abstractmethod
+    def forward(self, features: Sequence[Tensor], image_size: tuple[int, int]) -> Any:
+        """Return the task's output, a NamedTuple of tensors.
+
+        Args:
+            features: of the backbone (or neck), finest first.
+            image_size: ``(H, W)`` of the images as the network got them.
+        """
+
+    @abstractmethod
+    def loss(self, output: Any, target: Any) -> dict[str, Tensor]:
+        """Return the task's losses by part, scalars; their plain sum is the loss of the task.
+
+        A batch in which nothing is annotated for the task gives zeros that are connected to ``output``.
+        """
+
+    @abstractmethod
+    def postprocess(self, output: Any, image_sizes: Sequence[tuple[int, int]] | None = None) -> list[Any]:
+        """Return one prediction an image, in pixels of ``image_sizes`` (H, W each; None: of the network's input)."""
+
+    @abstractmethod
+    def metrics(self) -> "MetricCollection":
+        """Return new metrics; ``update(predictions, truths)`` takes two lists, a truth of None (not annotated) is skipped."""

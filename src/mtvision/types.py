@@ -1,0 +1,140 @@
+"""The values that travel between the layers.
+
+Shape letters used in the whole package: N images, C classes, H W pixels, A anchors or points, M objects, K channels.
+Boxes are ``xyxy`` in pixels with continuous edges: a box that covers exactly the first pixel is ``(0, 0, 1, 1)``.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypedDict, runtime_checkable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+VOID = 255
+"""Mask value of pixels that count neither in a loss nor in a metric."""
+
+
+class FeatureInfo(NamedTuple):
+    """What one feature map is: its channels K and its stride in pixels of the input image."""
+
+    channels: int
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
+class Classes:
+    """Class names of the two standard tasks.
+
+    ``segmentation[i]`` names mask value ``i`` (0 is the background); ``detection[j]`` names box label ``j`` (0-based,
+    without background).
+    """
+
+    segmentation: tuple[str, ...]
+    detection: tuple[str, ...]
+
+    @property
+    def num_classes(self) -> dict[str, int]:
+        """Number of classes by task name, as ``model.num_classes`` of the config wants it."""
+        return {"seg": len(self.segmentation), "det": len(self.detection)}
+
+    def names(self, task: str) -> tuple[str, ...]:
+        """Return the class names of a task by its name, empty for a task that has none here."""
+        return {"seg": self.segmentation, "det": self.detection}.get(task, ())
+
+
+class DetectionTarget(TypedDict):
+    """Objects of one image: boxes ``(M, 4)`` float xyxy pixels, labels ``(M,)`` int64 0-based, difficult ``(M,)`` bool."""
+
+    boxes: Tensor
+    labels: Tensor
+    difficult: Tensor
+
+
+class DetectionPrediction(TypedDict):
+    """Detections in one image, best first: boxes ``(M, 4)`` xyxy pixels, scores ``(M,)`` in [0, 1], labels ``(M,)``."""
+
+    boxes: Tensor
+    scores: Tensor
+    labels: Tensor
+
+
+Prediction: TypeAlias = dict[str, Any]
+"""What the model says of one image, by task name: ``seg`` an int64 mask ``(H, W)``, ``det`` a `DetectionPrediction`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One annotated image.
+
+    ``None`` means that nobody looked; an empty ``boxes`` means that somebody looked and there is nothing.
+
+    Attributes:
+        image: uint8 ``(H, W, 3)`` RGB.
+        mask: uint8 ``(H, W)`` of class ids with 255 = void, or None if the image has no mask.
+        boxes: float32 ``(M, 4)`` xyxy pixels, or None if the image was not annotated for detection.
+        labels: int64 ``(M,)``, 0-based; None exactly where ``boxes`` is None.
+        difficult: bool ``(M,)``: neither a positive nor a negative; None exactly where ``boxes`` is None.
+        image_id: unique within the data set; the file stem for a folder of files.
+        original_size: ``(H, W)`` of the image as stored, before any resizing.
+    """
+
+    image: NDArray[np.uint8]
+    mask: NDArray[np.uint8] | None
+    boxes: NDArray[np.float32] | None
+    labels: NDArray[np.int64] | None
+    difficult: NDArray[np.bool_] | None
+    image_id: str
+    original_size: tuple[int, int]
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a loader yields.
+
+    Attributes:
+        images: uint8 ``(N, 3, H, W)`` RGB; the model normalises.
+        targets: by task name, in pixels of ``images``: ``seg`` int64 ``(N, H, W)``, all 255 for an image without a mask;
+            ``det`` a list with a `DetectionTarget` for each image, None where nobody looked for objects.
+        image_ids: of each image.
+        image_sizes: ``(H, W)`` of each image as stored.
+        truths: by task name, at the original size, one entry an image: ``seg`` int64 ``(H, W)`` or None, ``det`` a
+            `DetectionTarget` or None. Empty in training, where nothing is scored.
+    """
+
+    images: Tensor
+    targets: dict[str, Any]
+    image_ids: list[str]
+    image_sizes: list[tuple[int, int]]
+    truths: dict[str, list[Any]]
+
+    def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
+        """Return the batch with images and targets on ``device``; ``truths`` stay where they are until scored."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "Batch":
+        """Return the batch with images and targets in page-locked memory (called by ``DataLoader``)."""
+        return self._map(lambda tensor: tensor.pin_memory())
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
+        return replace(self, images=function(self.images), targets=_map_tensors(self.targets, function))
+
+
+def _map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, Mapping):
+        return {key: _map_tensors(item, function) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_map_tensors(item, function) for item in value]
+    return value
+
+
+@runtime_checkable
+class SupportsPrior(Protocol):
+    """A module that sets the bias of its last layer to a prior, after the init scheme has run."""
+
+    def reset_prior(self) -> None:
+        """Set the prior bias."""
