@@ -1,3 +1,106 @@
-"""One network that segments and detects."""
+"""One network that segments and detects: parts by name, a typed config, a lean trainer.
+
+Example:
+    >>> import mtvision as mtv
+    >>> model = mtv.build_model({"backbone": "test_resnet"})
+    >>> sorted(model.tasks)
+    ['det', 'seg']
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from mtvision import activations, backbones, data, heads, initializers, losses, necks
+from mtvision.config import Config
+from mtvision.data import build_dataset, build_loader
+from mtvision.errors import CheckpointError, ConfigError, DataError, MtvisionError, RegistryError, TrainingError
+from mtvision.factory import build_model
+from mtvision.model import MultiTaskModel
+from mtvision.registries import (
+    ACTIVATIONS,
+    AUGMENTATIONS,
+    BACKBONES,
+    BOX_LOSSES,
+    CLASSIFICATION_LOSSES,
+    DATASETS,
+    DETECTION_HEADS,
+    INITIALIZERS,
+    NECKS,
+    OPTIMIZERS,
+    PREPROCESSING,
+    SCHEDULES,
+    SEGMENTATION_HEADS,
+    SEGMENTATION_LOSSES,
+    TASKS,
+)
+from mtvision.tasks.base import Task
+from mtvision.training import optimizers as _optimizers
+from mtvision.training import schedule as _schedule
+from mtvision.types import Batch, Classes, FeatureInfo, Prediction, Sample
+
+if TYPE_CHECKING:
+    from mtvision import visualize
+    from mtvision.training.checkpoint import load_model
+    from mtvision.training.run import RunResult, evaluate, train
+    from mtvision.training.trainer import Trainer
 
 __version__ = "0.1.0"
+
+# What brings accelerate, torchmetrics or matplotlib with it is imported when it is first asked for.
+_LATE = {
+    "Trainer": "mtvision.training.trainer",
+    "load_model": "mtvision.training.checkpoint",
+    "train": "mtvision.training.run",
+    "evaluate": "mtvision.training.run",
+    "RunResult": "mtvision.training.run",
+}
+
+__all__ = [
+    "ACTIVATIONS",
+    "AUGMENTATIONS",
+    "BACKBONES",
+    "BOX_LOSSES",
+    "CLASSIFICATION_LOSSES",
+    "DATASETS",
+    "DETECTION_HEADS",
+    "INITIALIZERS",
+    "NECKS",
+    "OPTIMIZERS",
+    "PREPROCESSING",
+    "SCHEDULES",
+    "SEGMENTATION_HEADS",
+    "SEGMENTATION_LOSSES",
+    "TASKS",
+    "Batch",
+    "CheckpointError",
+    "Classes",
+    "Config",
+    "ConfigError",
+    "DataError",
+    "FeatureInfo",
+    "MtvisionError",
+    "MultiTaskModel",
+    "Prediction",
+    "RegistryError",
+    "RunResult",
+    "Sample",
+    "Task",
+    "Trainer",
+    "TrainingError",
+    "build_dataset",
+    "build_loader",
+    "build_model",
+    "data",
+    "evaluate",
+    "load_model",
+    "train",
+    "visualize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "visualize":
+        return import_module("mtvision.visualize")
+    if name in _LATE:
+        return getattr(import_module(_LATE[name]), name)
+    raise AttributeError(f"module 'mtvision' has no attribute '{name}'")

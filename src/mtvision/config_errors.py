@@ -1,6 +1,6 @@
 """From pydantic's errors to sentences for a person: dotted path, what is wrong, the nearest valid spelling."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
@@ -92,3 +92,22 @@ def _section(info: FieldInfo | None) -> type[BaseModel] | None:
         return None
     candidates = (info.annotation, *get_args(info.annotation))
     return next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), None)
+
+
+def flat_differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], ignore: Collection[str] = (), prefix: str = ""
+) -> dict[str, tuple[Any, Any]]:
+    """Return the dotted keys whose values differ, with both values.
+
+    Example:
+        >>> flat_differences({"a": {"b": 1}}, {"a": {"b": 2}})
+        {'a.b': (1, 2)}
+    """
+    found: dict[str, tuple[Any, Any]] = {}
+    for key in dict.fromkeys([*old, *new]):
+        path, before, after = prefix + key, old.get(key), new.get(key)
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found |= flat_differences(before, after, ignore, path + ".")
+        elif before != after and path not in ignore:
+            found[path] = (before, after)
+    return found

@@ -29,6 +29,10 @@ class CheckpointError(MtvisionError, RuntimeError):
     """A checkpoint or run folder that is missing, damaged or belongs to another config."""
 
 
+class TrainingError(MtvisionError, RuntimeError):
+    """A run that cannot go on."""
+
+
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return ``" Did you mean 'x'?"`` for the choice nearest to ``word``, or an empty string.
 

@@ -54,7 +54,6 @@ class Registry(Generic[T]):
     Args:
         noun: what an entry is, for messages: ``"segmentation head"``.
         parameters: the positional parameters that every factory of the role is called with.
-        fallback: for a role that an outside catalogue fills too, e.g. backbones by timm: how to find and list its names.
 
     Example:
         >>> heads: Registry[str] = Registry("head", parameters=("channels",))
@@ -65,10 +64,10 @@ class Registry(Generic[T]):
         '64 x 3'
     """
 
-    def __init__(self, noun: str, parameters: Sequence[str] = (), fallback: Catalogue | None = None) -> None:
+    def __init__(self, noun: str, parameters: Sequence[str] = ()) -> None:
         self.noun = noun
         self.parameters = tuple(parameters)
-        self._fallback = fallback
+        self._fallback: Catalogue | None = None
         self._factories: dict[str, Callable[..., T]] = {}
         self._options_models: dict[str, type[BaseModel]] = {}
 
@@ -89,6 +88,10 @@ class Registry(Generic[T]):
             return factory
 
         return decorate
+
+    def set_fallback(self, catalogue: Catalogue) -> None:
+        """Let an outside catalogue fill the role too, e.g. backbones by timm; registered names come first."""
+        self._fallback = catalogue
 
     def names(self, pattern: str = "*") -> list[str]:
         """Return the names that match a shell-style pattern, the library's own first, then the outside catalogue's."""

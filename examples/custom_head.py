@@ -1,0 +1,46 @@
+"""A head of one's own: a decorated class in one's own script, by its name in the config."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor, nn
+
+import mtvision as mtv
+
+
+@mtv.SEGMENTATION_HEADS.register("mine")
+class MyHead(nn.Module):
+    """Two finest features, added: a head only maps features to logits at any stride."""
+
+    def __init__(self, feature_info: Sequence[mtv.FeatureInfo], num_classes: int, *, channels: int = 32) -> None:
+        super().__init__()
+        self.reduce = nn.ModuleList(nn.Conv2d(info.channels, channels, 1) for info in feature_info[:2])
+        self.classify = nn.Sequential(nn.ReLU(), nn.Conv2d(channels, num_classes, 3, padding=1))
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        fine, coarse = (reduce(feature) for reduce, feature in zip(self.reduce, features, strict=False))
+        coarse = nn.functional.interpolate(coarse, size=fine.shape[-2:], mode="bilinear")
+        logits: Tensor = self.classify(fine + coarse)
+        return logits
+
+
+def main(epochs: int = 3, images: int = 100, run_dir: Path | None = None) -> dict[str, float]:
+    config = {
+        "system": {"epochs": epochs},
+        "model": {"backbone": "test_resnet", "segmentation_head": {"name": "mine", "channels": 48}, "dropout_rate": 0.0},
+        "training": {"batch_size": 8},
+        "data": {"dataset": {"name": "shapes", "num_images": images, "image_size": 64}, "image_size": 64},
+    }
+    result = mtv.train(config, run_dir=run_dir)
+    print(result.model.tasks["seg"])
+    return result.metrics
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--run-dir", type=Path)
+    options = parser.parse_args()
+    main(options.epochs, options.images, options.run_dir)

@@ -1,0 +1,1 @@
+"""Assigners: which point of a detection head learns which object."""

@@ -1,0 +1,268 @@
+"""Augmentation: image, mask, boxes, labels and difficult flags go through one transform together, seeded per sample.
+
+This is the only module that uses albumentations (2.0.8, the last release under the MIT licence).
+"""
+
+import logging
+import os
+import random
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import ModuleType
+from typing import Annotated, Any, TypeAlias
+
+import numpy as np
+from pydantic import AfterValidator
+
+from mtvision.data.geometry import resize, select_boxes
+from mtvision.data.occlusion import Occlusion
+from mtvision.data.sampler import Transform
+from mtvision.errors import ConfigError, did_you_mean
+from mtvision.registries import AUGMENTATIONS
+from mtvision.types import VOID, Sample
+
+logger = logging.getLogger(__name__)
+
+Size: TypeAlias = tuple[int, int]
+
+_BORDER_COLOUR = (124, 116, 104)  # ImageNet's mean in uint8: about zero after the model's normalization
+
+
+class Resize:
+    """Stretch to ``image_size`` (H, W), nothing random; the transform of evaluation."""
+
+    def __init__(self, image_size: Size) -> None:
+        self.image_size = image_size
+
+    def __call__(self, sample: Sample, seed: int) -> Sample:  # noqa: ARG002 - every transform is called with a seed
+        """Return the resized sample."""
+        return resize(sample, self.image_size)
+
+
+class Augmentation:
+    """A `Compose` of albumentations as a transform of samples, before or after resizing to ``image_size``.
+
+    * Boxes of a rotated object are those of its rotated corners: they contain the object, but are not tight.
+    * What comes in from beyond the border is void (255) in the mask.
+    * Boxes are clipped to the image; those that left it or have a side below one pixel are dropped, the others keep
+      their label and difficult flag. A mask or boxes of None stay None.
+
+    Args:
+        image_size: ``(H, W)`` of the result.
+        compose: the transforms; a function, called at the first use in each process.
+        resize_first: True saves work; a user's own transforms see the image as stored.
+    """
+
+    def __init__(self, image_size: Size, compose: Callable[[], Any], resize_first: bool = True) -> None:
+        self.image_size = image_size
+        self._make = compose
+        self._resize_first = resize_first
+        self._compose: Any = None
+
+    def __call__(self, sample: Sample, seed: int) -> Sample:
+        """Return the augmented sample, a function of the sample and the seed."""
+        if self._compose is None:
+            self._compose = self._make()
+        # One stream for all: `set_random_seed` would give every transform the same numbers, so that an image is
+        # flipped exactly when it is brightened.
+        self._compose.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        if self._resize_first:
+            return _apply(self._compose, resize(sample, self.image_size))
+        return resize(_apply(self._compose, _proper(sample)), self.image_size)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the built transforms: each process makes its own."""
+        return {**self.__dict__, "_compose": None}
+
+
+def resize_only(image_size: Size) -> Resize:
+    """Return the transform of evaluation: stretch to ``image_size`` (H, W)."""
+    return Resize(image_size)
+
+
+@AUGMENTATIONS.register("none")
+def none(image_size: Size) -> Transform:
+    """Resize only."""
+    return Resize(image_size)
+
+
+@AUGMENTATIONS.register("basic")
+def basic(image_size: Size) -> Transform:
+    """Horizontal flip, brightness and contrast within 20 %, mild colour jitter."""
+    return Augmentation(image_size, _compose_basic)
+
+
+@AUGMENTATIONS.register("heavy")
+def heavy(image_size: Size) -> Transform:
+    """Basic, and rotation within 15 degrees, scale 0.8 to 1.2, shift within 10 %, shear within 5 degrees."""
+    return Augmentation(image_size, _compose_heavy)
+
+
+@AUGMENTATIONS.register("robust")
+def robust(image_size: Size) -> Transform:
+    """Heavy, and extreme lighting and covered rectangles."""
+    return Occlusion(Augmentation(image_size, _compose_robust))
+
+
+def _check_description(description: dict[str, Any]) -> dict[str, Any]:
+    _from_description(description)
+    return description
+
+
+@AUGMENTATIONS.register("albumentations")
+def albumentations(
+    image_size: Size, *, transform: Annotated[dict[str, Any], AfterValidator(_check_description)]
+) -> Transform:
+    """A user's own albumentations transform, as ``to_dict()`` describes it, on the image as stored; then a resize.
+
+    Its own ``bbox_params`` are replaced by the library's. Where it leaves the mask's border at 0, which is a class
+    here, it becomes 255 (void). The image must stay uint8 RGB: normalization is the model's.
+    """
+    return Augmentation(image_size, _Described(transform), resize_first=False)
+
+
+class _Described:
+    """Makes the user's transform anew; an object and not a closure, so that it can be sent to worker processes."""
+
+    def __init__(self, description: Mapping[str, Any]) -> None:
+        self._description = description
+
+    def __call__(self) -> Any:
+        built = _from_description(self._description)
+        library = _load_library()
+        transforms = built.transforms if type(built) is library.Compose else [built]
+        for transform in _leaves(transforms):
+            if getattr(transform, "fill_mask", None) == 0:
+                transform.fill_mask = VOID
+        return _compose(transforms, p=built.p if type(built) is library.Compose else 1.0)
+
+
+def _load_library() -> ModuleType:
+    os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # else its import asks the network for a newer version
+    import albumentations
+
+    return albumentations  # type: ignore[no-any-return]
+
+
+def _compose(transforms: Sequence[Any], p: float = 1.0) -> Any:
+    library = _load_library()
+    # Only the row numbers travel with the boxes; labels and flags are looked up by them afterwards.
+    boxes = library.BboxParams(format="pascal_voc", label_fields=["rows"], clip=True, filter_invalid_bboxes=True)
+    return library.Compose(list(transforms), bbox_params=boxes, p=p)
+
+
+def _compose_basic() -> Any:
+    return _compose([*_flips(), *_mild_colours()])
+
+
+def _compose_heavy() -> Any:
+    return _compose([*_flips(), *_affine(), *_mild_colours()])
+
+
+def _compose_robust() -> Any:
+    return _compose([*_flips(), *_affine(), *_mild_colours(), *_extreme_lighting()])
+
+
+def _flips() -> list[Any]:
+    return [_checked(_load_library().HorizontalFlip, p=0.5)]
+
+
+def _affine() -> list[Any]:
+    """Rotation, scale, shift and shear as one warp."""
+    shift = {"x": (-0.1, 0.1), "y": (-0.1, 0.1)}
+    shear = {"x": (-5.0, 5.0), "y": (-5.0, 5.0)}
+    options = {"scale": (0.8, 1.2), "keep_ratio": True, "translate_percent": shift, "rotate": (-15, 15), "shear": shear}
+    border = {"fill": _BORDER_COLOUR, "fill_mask": VOID, "rotate_method": "largest_box"}
+    return [_checked(_load_library().Affine, p=0.8, **options, **border)]
+
+
+def _mild_colours() -> list[Any]:
+    limits = {"brightness": (0.8, 1.2), "contrast": (0.8, 1.2), "saturation": (0.8, 1.2), "hue": (-0.02, 0.02)}
+    return [_checked(_load_library().ColorJitter, p=0.8, **limits)]
+
+
+def _extreme_lighting() -> list[Any]:
+    library = _load_library()
+    return [
+        _checked(library.RandomGamma, gamma_limit=(40, 250), p=0.4),
+        _checked(library.RandomBrightnessContrast, brightness_limit=(-0.5, 0.5), contrast_limit=(-0.5, 0.5), p=0.4),
+    ]
+
+
+def _checked(factory: Callable[..., Any], **options: Any) -> Any:
+    """Call a factory of albumentations; a wrong keyword, about which it only warns, is a ``ValueError``."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        try:
+            return factory(**options)
+        except UserWarning as warning:
+            raise ValueError(" ".join(str(warning).split())) from None
+
+
+def _from_description(description: Mapping[str, Any]) -> Any:
+    """Build what ``to_dict()`` described.
+
+    Raises:
+        ValueError: if it is no such description, names an unknown transform, or gives one a wrong option.
+    """
+    library = _load_library()
+    inner = description.get("transform")
+    if not isinstance(inner, Mapping) or "__class_fullname__" not in inner:
+        raise ValueError("expected what albumentations' to_dict() returns: {'transform': {'__class_fullname__': ...}}")
+    for name in _class_names(inner):
+        if not isinstance(getattr(library, name.rpartition(".")[2], None), type):
+            raise ValueError(f"albumentations has no transform '{name}'.{did_you_mean(name, dir(library))}")
+    try:
+        return _checked(library.from_dict, transform_dict=_without_box_params(description))
+    except (TypeError, LookupError) as error:
+        raise ValueError(f"albumentations cannot build the transform ({' '.join(str(error).split())})") from None
+
+
+def _without_box_params(description: Mapping[str, Any]) -> dict[str, Any]:
+    inner = {
+        key: value for key, value in description["transform"].items() if key not in ("bbox_params", "keypoint_params")
+    }
+    return {**description, "transform": inner}
+
+
+def _class_names(description: Mapping[str, Any]) -> Iterator[str]:
+    yield str(description.get("__class_fullname__", ""))
+    for inner in description.get("transforms", ()):
+        yield from _class_names(inner)
+
+
+def _leaves(transforms: Sequence[Any]) -> Iterator[Any]:
+    for transform in transforms:
+        inner = getattr(transform, "transforms", None)
+        yield from _leaves(inner) if inner is not None else (transform,)
+
+
+def _proper(sample: Sample) -> Sample:
+    height, width = sample.image.shape[:2]
+    return select_boxes(sample, (height, width))
+
+
+def _apply(compose: Any, sample: Sample) -> Sample:
+    data: dict[str, Any] = {"image": sample.image}
+    if sample.mask is not None:
+        data["mask"] = sample.mask
+    if sample.boxes is not None:
+        data.update(bboxes=sample.boxes, rows=np.arange(len(sample.boxes)))
+    result = compose(**data)
+    image = result["image"]
+    if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        kind = f"{getattr(image, 'dtype', type(image).__name__)} {tuple(image.shape)}"
+        raise ConfigError(
+            [
+                f"data.augmentation_level: the image must stay uint8 (H, W, 3), got {kind}; "
+                "leave out Normalize and ToTensorV2"
+            ]
+        )
+    sample = replace(sample, image=np.ascontiguousarray(image), mask=result.get("mask"))
+    if sample.boxes is None or sample.labels is None or sample.difficult is None:
+        return sample
+    rows = np.asarray(result["rows"], dtype=np.int64).reshape(-1)
+    boxes = np.asarray(result["bboxes"], dtype=np.float32).reshape(-1, 4)  # (0,) when none is left
+    labels, difficult = sample.labels[rows], sample.difficult[rows]
+    return _proper(replace(sample, boxes=boxes, labels=labels, difficult=difficult))

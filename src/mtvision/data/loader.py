@@ -1,0 +1,153 @@
+"""From a config and a data set to batches."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mtvision.config import Config, as_config
+from mtvision.data.augment import resize_only
+from mtvision.data.sampler import KeyedSampler, PairedDataset, TransformedDataset
+from mtvision.errors import DataError
+from mtvision.registries import AUGMENTATIONS, DATASETS
+from mtvision.types import VOID, Batch, DetectionTarget, Sample
+
+logger = logging.getLogger(__name__)
+
+ConfigLike: TypeAlias = Config | Mapping[str, Any] | str | Path
+
+
+def build_dataset(cfg: ConfigLike, split: str = "train") -> Sequence[Sample]:
+    """Build the data set that ``data.dataset`` and ``data.dataset_root`` name.
+
+    Args:
+        cfg: a config, a mapping of its sections, or the path of a YAML file.
+        split: ``train``, ``val`` or ``test``.
+
+    Raises:
+        ConfigError: for any problem of the config.
+        DataError: if the data set cannot be opened or lacks the split.
+
+    Example:
+        >>> dataset = build_dataset({"data": {"dataset": {"name": "shapes", "num_images": 8}}}, split="val")
+        >>> len(dataset)
+        2
+    """
+    data = as_config(cfg).data
+    return DATASETS.build(data.dataset, data.dataset_root, split)
+
+
+def build_loader(cfg: ConfigLike, dataset: Sequence[Sample], *, training: bool) -> "DataLoader[Any]":
+    """Build a ``DataLoader`` that yields `Batch`.
+
+    In training the order is shuffled and ``data.augmentation_level`` acts, both as functions of (``system.seed``,
+    epoch, index) alone: call ``loader.sampler.set_epoch(epoch)`` before each epoch. An incomplete last batch is left
+    out where at least two full ones remain, or where it has a single image, which batch norm cannot take. In evaluation
+    the order is kept, images are only resized, none is left out, and ``truths`` holds the annotations at the original
+    size.
+
+    Args:
+        cfg: a config, a mapping of its sections, or the path of a YAML file.
+        dataset: any object with ``__len__`` and ``__getitem__(int) -> Sample``.
+        training: whether the batches are for training.
+
+    Raises:
+        ConfigError: for any problem of the config.
+        DataError: if the data set is empty; while loading, if an item cannot be read.
+
+    Example:
+        >>> config = {"data": {"dataset": {"name": "shapes", "num_images": 8}, "image_size": 64}}
+        >>> batch = next(iter(build_loader(config, build_dataset(config), training=False)))
+        >>> batch.images.shape
+        torch.Size([8, 3, 64, 64])
+    """
+    config = as_config(cfg)
+    if len(dataset) == 0:
+        raise DataError("the data set is empty: there is nothing to load")
+    size, seed, batch_size = config.data.image_size, config.system.seed, config.training.batch_size
+    workers = config.data.num_workers
+    common = partial(
+        DataLoader,
+        batch_size=batch_size,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        worker_init_fn=_use_one_thread,
+        pin_memory=torch.cuda.is_available() and config.system.device != "cpu",
+    )
+    if not training:
+        return common(PairedDataset(dataset, resize_only(size)), collate_fn=_collate_pairs)
+    transform = AUGMENTATIONS.build(config.data.augmentation_level, size)
+    return common(
+        TransformedDataset(dataset, transform, seed),
+        sampler=KeyedSampler(len(dataset), seed),
+        drop_last=_drops_last(len(dataset), batch_size),
+        collate_fn=collate,
+    )
+
+
+def collate(samples: Sequence[Sample], originals: Sequence[Sample] = ()) -> Batch:
+    """Join samples of one size to a `Batch`.
+
+    Args:
+        samples: as the network gets them.
+        originals: the same samples untransformed, for ``truths``; empty in training.
+    """
+    return Batch(
+        images=torch.stack([_image_tensor(sample.image) for sample in samples]),  # (N, 3, H, W)
+        targets={
+            "seg": torch.stack([_mask_target(sample) for sample in samples]),  # (N, H, W)
+            "det": [_detection_target(sample) for sample in samples],
+        },
+        image_ids=[sample.image_id for sample in samples],
+        image_sizes=[sample.original_size for sample in samples],
+        truths=_truths(originals) if originals else {},
+    )
+
+
+def _collate_pairs(pairs: Sequence[tuple[Sample, Sample]]) -> Batch:
+    return collate([transformed for transformed, _ in pairs], [original for _, original in pairs])
+
+
+def _truths(originals: Sequence[Sample]) -> dict[str, list[Any]]:
+    masks = [None if sample.mask is None else torch.from_numpy(sample.mask.astype(np.int64)) for sample in originals]
+    return {"seg": masks, "det": [_detection_target(sample) for sample in originals]}
+
+
+def _image_tensor(image: NDArray[np.uint8]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))  # (3, H, W)
+
+
+def _mask_target(sample: Sample) -> Tensor:
+    if sample.mask is None:
+        return torch.full(sample.image.shape[:2], VOID, dtype=torch.int64)
+    return torch.from_numpy(sample.mask.astype(np.int64))
+
+
+def _detection_target(sample: Sample) -> DetectionTarget | None:
+    if sample.boxes is None or sample.labels is None or sample.difficult is None:
+        return None
+    return DetectionTarget(
+        boxes=torch.from_numpy(sample.boxes.astype(np.float32)),
+        labels=torch.from_numpy(sample.labels.astype(np.int64)),
+        difficult=torch.from_numpy(sample.difficult.astype(np.bool_)),
+    )
+
+
+def _drops_last(num_samples: int, batch_size: int) -> bool:
+    full, rest = divmod(num_samples, batch_size)
+    return full >= 2 or (full == 1 and rest == 1)
+
+
+def _use_one_thread(worker: int) -> None:
+    """Keep OpenCV to one thread a worker: as many threads as cores in each would only wait for one another."""
+    import cv2
+
+    cv2.setNumThreads(0)
+    logger.debug("loader worker %d decodes with one thread", worker)

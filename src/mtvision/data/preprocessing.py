@@ -1,0 +1,173 @@
+"""Which mean and standard deviation the model normalises images with, and computing those of a data set."""
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from mtvision.data.base import Fingerprinted
+from mtvision.errors import ConfigError, DataError
+from mtvision.registries import PREPROCESSING
+from mtvision.types import Sample
+
+logger = logging.getLogger(__name__)
+
+Channels: TypeAlias = tuple[float, float, float]
+_Fraction = Annotated[float, Field(ge=0, le=1)]
+_Positive = Annotated[float, Field(gt=0)]
+
+IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
+IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
+
+_SMALLEST_STD = 1 / 255  # one grey level, so that a set of uniformly coloured images can be divided by it
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """Mean and standard deviation of R, G, B for images in [0, 1]; None: those of the data set, not computed yet."""
+
+    mean: Channels | None
+    std: Channels | None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether both are numbers."""
+        return self.mean is not None and self.std is not None
+
+
+@PREPROCESSING.register("standardize")
+def standardize() -> Normalization:
+    """ImageNet's mean and standard deviation, which pretrained backbones expect (Krizhevsky et al., 2012)."""
+    return Normalization(IMAGENET_MEAN, IMAGENET_STD)
+
+
+@PREPROCESSING.register("normalize")
+def normalize(
+    *,
+    mean: tuple[_Fraction, _Fraction, _Fraction] | None = None,
+    std: tuple[_Positive, _Positive, _Positive] | None = None,
+) -> Normalization:
+    """The data set's own mean and standard deviation, computed once, or those given.
+
+    Raises:
+        ConfigError: if only one of both is given.
+    """
+    if (mean is None) != (std is None):
+        missing = "mean" if mean is None else "std"
+        raise ConfigError(
+            [f"data.preprocessing: 'normalize' needs mean and std together or neither; {missing} is missing"]
+        )
+    return Normalization(mean, std)
+
+
+@PREPROCESSING.register("none")
+def none() -> Normalization:
+    """Images stay in [0, 1]."""
+    return Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+
+
+def compute_statistics(dataset: Sequence[Sample], cache: bool = True) -> Normalization:
+    """Return mean and standard deviation of R, G, B over all pixels of all images, in [0, 1], in one pass.
+
+    The result is kept in ``$MTVISION_CACHE``, else ``$XDG_CACHE_HOME/mtvision``, else ``~/.cache/mtvision``, never in
+    the data set's folder, under the data set's `fingerprint`. A standard deviation is at least 1/255.
+
+    Args:
+        dataset: to be read.
+        cache: False: neither read nor write the cache.
+
+    Raises:
+        DataError: if the data set is empty or an item cannot be read.
+
+    Example:
+        >>> from mtvision.data.shapes import Shapes
+        >>> compute_statistics(Shapes("train", num_images=4, image_size=32), cache=False).is_known
+        True
+    """
+    key = fingerprint(dataset) if cache else None
+    path = _cache_folder() / f"statistics-{key}.json" if key is not None else None
+    known = _read_cached(path) if path is not None else None
+    if known is not None:
+        return known
+    computed = _from_counts(_count_values(dataset))
+    if path is not None:
+        _write_cached(path, computed)
+    return computed
+
+
+def fingerprint(dataset: Sequence[Sample]) -> str | None:
+    """Return a digest that changes whenever the images of a data set may have changed.
+
+    A data set tells it by a method ``fingerprint() -> str``; None for one that has no such method.
+    """
+    own = dataset.fingerprint() if isinstance(dataset, Fingerprinted) else None
+    return None if own is None else hashlib.sha256(f"{type(dataset).__name__} {own}".encode()).hexdigest()
+
+
+def _count_values(dataset: Sequence[Sample]) -> NDArray[np.int64]:
+    """Count how often each value occurs in each channel, ``(3, 256)``: exact, whatever the number of pixels."""
+    if len(dataset) == 0:
+        raise DataError("the mean and standard deviation of an empty data set are not defined")
+    counts = np.zeros((3, 256), dtype=np.int64)
+    for index in range(len(dataset)):
+        image = dataset[index].image
+        for channel in range(3):
+            counts[channel] += np.bincount(image[..., channel].ravel(), minlength=256)
+    return counts
+
+
+def _from_counts(counts: NDArray[np.int64]) -> Normalization:
+    values = np.arange(256, dtype=np.float64) / 255
+    weights = counts / counts.sum(axis=1, keepdims=True)  # (3, 256)
+    mean = weights @ values
+    variance = (weights * (values - mean[:, None]) ** 2).sum(axis=1)
+    std = np.maximum(np.sqrt(variance), _SMALLEST_STD)
+    return Normalization(_channels(mean.tolist()), _channels(std.tolist()))
+
+
+def _channels(values: Sequence[float]) -> Channels:
+    red, green, blue = (float(value) for value in values)
+    return red, green, blue
+
+
+def _cache_folder() -> Path:
+    own = os.environ.get("MTVISION_CACHE")
+    if own:
+        return Path(own).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared).expanduser() if shared else Path.home() / ".cache") / "mtvision"
+
+
+def _read_cached(path: Path) -> Normalization | None:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        mean, std = _channels(content["mean"]), _channels(content["std"])
+        if not (np.isfinite([mean, std]).all() and min(std) > 0):
+            raise ValueError(f"mean {mean} and std {std} are no statistics")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        logger.warning("%s: cannot be used and is computed anew (%s)", path, error)
+        return None
+    return Normalization(mean, std)
+
+
+def _write_cached(path: Path, result: Normalization) -> None:
+    """Write beside and rename, so that no reader ever sees half a file; a folder that cannot be written is no error."""
+    content = json.dumps({"mean": result.mean, "std": result.std})
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
+            file.write(content)
+        Path(file.name).replace(path)
+    except OSError as error:
+        logger.warning("%s: the statistics could not be cached (%s)", path, error)

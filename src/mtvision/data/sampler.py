@@ -1,0 +1,97 @@
+"""Keyed randomness: what happens to a sample depends on (seed, epoch, index) and on nothing else."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from torch.utils.data import Dataset, Sampler
+
+from mtvision.types import Sample
+
+Transform: TypeAlias = Callable[[Sample, int], Sample]
+
+
+class SampleKey(NamedTuple):
+    """Which sample in which epoch. The epoch travels with the index, so no worker can hold a stale copy of it."""
+
+    epoch: int
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs of a key
+
+
+class KeyedSampler(Sampler[SampleKey]):
+    """Yield a `SampleKey` for every sample, in an order that is a function of (seed, epoch).
+
+    Args:
+        num_samples: length of the data set.
+        seed: of the order.
+        shuffle: False: in the order of the data set.
+
+    Example:
+        >>> list(KeyedSampler(2, seed=0, shuffle=False))
+        [SampleKey(epoch=0, index=0), SampleKey(epoch=0, index=1)]
+    """
+
+    def __init__(self, num_samples: int, seed: int, shuffle: bool = True) -> None:
+        self.num_samples = num_samples
+        self.seed = seed
+        self.shuffle = shuffle
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, counted from 0, whose order and augmentation come next."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return self.num_samples
+
+    def __iter__(self) -> Iterator[SampleKey]:
+        epoch = self.epoch
+        order = np.arange(self.num_samples)
+        if self.shuffle:
+            order = np.random.default_rng(np.random.SeedSequence([self.seed, epoch])).permutation(self.num_samples)
+        return (SampleKey(epoch, int(index)) for index in order)
+
+
+def sample_seed(seed: int, epoch: int, index: int) -> int:
+    """Return the 64-bit seed of one sample in one epoch; different keys give unrelated streams."""
+    high, low = np.random.SeedSequence([seed, epoch, index]).generate_state(2)
+    return int(high) << 32 | int(low)
+
+
+class TransformedDataset(Dataset[Sample]):
+    """Samples of a data set after a transform that is seeded by (seed, epoch, index).
+
+    Args:
+        dataset: any sequence of samples.
+        transform: called with a sample and a seed.
+        seed: of the run.
+    """
+
+    def __init__(self, dataset: Sequence[Sample], transform: Transform, seed: int) -> None:
+        self.dataset = dataset
+        self.transform = transform
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, key: SampleKey | int) -> Sample:
+        """Return the transformed sample of a key; a plain index means epoch 0."""
+        epoch, index = key if isinstance(key, SampleKey) else SampleKey(0, key)
+        return self.transform(self.dataset[index], sample_seed(self.seed, epoch, index))
+
+
+class PairedDataset(Dataset[tuple[Sample, Sample]]):
+    """Samples after a transform, each with the sample as it was, for scoring at the original size."""
+
+    def __init__(self, dataset: Sequence[Sample], transform: Transform) -> None:
+        self.dataset = dataset
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Sample, Sample]:
+        """Return the transformed sample and the original."""
+        original = self.dataset[index]
+        return self.transform(original, 0), original

@@ -1,0 +1,156 @@
+"""From a config to a model: the one place that reads the ``model`` section and puts the parts together."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+from torch import nn
+
+from mtvision import registries
+from mtvision.activations import replace_activations
+from mtvision.assigners.task_aligned import TaskAlignedAssigner
+from mtvision.backbones.weights import load_backbone_weights
+from mtvision.config import Config, ModelConfig, as_config
+from mtvision.config_fields import In
+from mtvision.data.classes import voc_classes
+from mtvision.initializers import initialize, reset_norms, reset_priors
+from mtvision.layers.normalization import InputNormalization
+from mtvision.model import MultiTaskModel
+from mtvision.registry import Component, Registry
+from mtvision.tasks.base import Task
+from mtvision.tasks.detection import DetectionTask
+from mtvision.tasks.segmentation import SegmentationTask
+from mtvision.types import Classes, FeatureInfo
+
+logger = logging.getLogger(__name__)
+
+
+def build_model(
+    config: Config | Mapping[str, Any] | str | Path, *, classes: Classes | None = None
+) -> MultiTaskModel:
+    """Build the network that a config describes; the same config and seed give the same weights.
+
+    Args:
+        config: a `Config`, a mapping (of all sections or of the ``model`` section alone) or the path of a YAML file.
+        classes: of the data set; without them ``model.num_classes`` counts, and VOC's 21 / 20 where that is null.
+
+    Raises:
+        ConfigError: for any problem of the config, all at once.
+        CheckpointError: if ``model.pretrained`` names a file that does not fit.
+
+    Example:
+        >>> model = build_model({"backbone": "test_resnet", "num_classes": {"seg": 3, "det": 2}})
+        >>> sorted(model.tasks)
+        ['det', 'seg']
+    """
+    cfg = as_config(config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(cfg.system.seed)
+        return _build(cfg, classes)
+
+
+def _build(cfg: Config, classes: Classes | None) -> MultiTaskModel:
+    backbone = _build_backbone(cfg.model)
+    tasks = {
+        name: registries.TASKS.build(component, backbone.feature_info)
+        for name, component in standard_tasks(cfg, classes).items()
+    }
+    statistics = registries.PREPROCESSING.build(cfg.data.preprocessing)
+    model = MultiTaskModel(
+        backbone,
+        {name: task for name, task in tasks.items() if isinstance(task, Task)},
+        normalization=InputNormalization(statistics.mean, statistics.std),
+        classes=classes,
+        image_size=cfg.data.image_size,
+    )
+    _replace_activations(model, cfg.model)
+    _initialize(model, cfg.model)
+    return model
+
+
+def standard_tasks(cfg: Config, classes: Classes | None) -> dict[str, Component]:
+    """Return the two tasks that the config's own keys describe, as components of `TASKS`; a null head leaves one out."""
+    if cfg.model.num_classes is not None:
+        num_classes = cfg.model.num_classes.model_dump()
+    else:
+        num_classes = (classes or voc_classes()).num_classes
+    tasks = {}
+    if cfg.model.segmentation_head is not None:
+        head = _with_dropout(registries.SEGMENTATION_HEADS, cfg.model.segmentation_head, cfg.model.dropout_rate)
+        options = {"head": head, "loss": cfg.training.seg_loss, "num_classes": num_classes["seg"]}
+        tasks["seg"] = Component("segmentation", options)
+    if cfg.model.detection_head is not None:
+        head = _with_dropout(registries.DETECTION_HEADS, cfg.model.detection_head, cfg.model.dropout_rate)
+        losses = {"box_loss": cfg.training.det_loss, "class_loss": cfg.training.det_class_loss}
+        tasks["det"] = Component("detection", {"head": head, **losses, "num_classes": num_classes["det"]})
+    return tasks
+
+
+@registries.TASKS.register("segmentation")
+def segmentation(
+    feature_info: Sequence[FeatureInfo],
+    *,
+    head: Annotated[Component, In(registries.SEGMENTATION_HEADS)],
+    loss: Annotated[Component, In(registries.SEGMENTATION_LOSSES)],
+    num_classes: int,
+) -> SegmentationTask:
+    """Semantic segmentation: one class a pixel."""
+    built = registries.SEGMENTATION_HEADS.build(head, feature_info, num_classes)
+    return SegmentationTask(built, num_classes, registries.SEGMENTATION_LOSSES.build(loss))
+
+
+@registries.TASKS.register("detection")
+def detection(
+    feature_info: Sequence[FeatureInfo],
+    *,
+    head: Annotated[Component, In(registries.DETECTION_HEADS)],
+    box_loss: Annotated[Component, In(registries.BOX_LOSSES)],
+    class_loss: Annotated[Component, In(registries.CLASSIFICATION_LOSSES)],
+    num_classes: int,
+) -> DetectionTask:
+    """Object detection: boxes with a class and a score."""
+    return DetectionTask(
+        registries.DETECTION_HEADS.build(head, feature_info, num_classes),
+        num_classes,
+        registries.BOX_LOSSES.build(box_loss),
+        registries.CLASSIFICATION_LOSSES.build(class_loss),
+        TaskAlignedAssigner(),
+    )
+
+
+def _build_backbone(cfg: ModelConfig) -> Any:
+    from_timm = cfg.pretrained is True
+    backbone = registries.BACKBONES.build(cfg.backbone, from_timm)
+    if isinstance(cfg.pretrained, Path):
+        load_backbone_weights(backbone, cfg.pretrained)
+    return backbone
+
+
+def _with_dropout(registry: Registry[Any], head: Component, rate: float) -> Component:
+    """Hand ``model.dropout_rate`` to a head that has the option and was not given its own."""
+    if "dropout_rate" in head.options:
+        return head
+    if "dropout_rate" in registry.option_names(head.name):
+        return Component(head.name, {**head.options, "dropout_rate": rate})
+    if rate > 0:
+        logger.warning(
+            "%s '%s' has no option 'dropout_rate': model.dropout_rate=%g does not act in it", registry.noun, head.name, rate
+        )
+    return head
+
+
+def _replace_activations(model: nn.Module, cfg: ModelConfig) -> None:
+    replace_activations(model, lambda: registries.ACTIVATIONS.build(cfg.activation))
+
+
+def _initialize(model: MultiTaskModel, cfg: ModelConfig) -> None:
+    """Scheme first (backbone too where asked), then the norms of an untouched backbone, then every head's prior bias."""
+    initializer = registries.INITIALIZERS.build(cfg.init_scheme)
+    initialize(model.tasks, initializer)
+    if cfg.initializes_backbone:
+        initialize(model.backbone, initializer, zero_init_residual=cfg.zero_init_residual)
+    elif not cfg.pretrained:
+        reset_norms(model.backbone, zero_init_residual=cfg.zero_init_residual)
+    reset_priors(model)

@@ -1,0 +1,1 @@
+"""Detection heads: from features to class logits and box regression at points."""

@@ -1,0 +1,143 @@
+"""The network: one backbone, one task object for each thing it does."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mtvision.data.loader import collate
+from mtvision.data.images import ImageSource, as_sample
+from mtvision.errors import ConfigError
+from mtvision.layers.normalization import IMAGENET_MEAN, IMAGENET_STD, InputNormalization
+from mtvision.registries import AUGMENTATIONS
+from mtvision.tasks.base import Task
+from mtvision.types import Classes, Prediction
+
+
+class MultiTaskModel(nn.Module):
+    """A shared backbone and named tasks.
+
+    Args:
+        backbone: maps normalised images to a list of features, finest first; publishes ``feature_info``.
+        tasks: by name; the order is that of the outputs.
+        normalization: the input layer; ImageNet's mean and standard deviation by default.
+        classes: names for `predict`'s users and for tables.
+        image_size: ``(H, W)`` to which `predict` resizes, as in training; None keeps each image's own size.
+
+    Raises:
+        ConfigError: if there is no task or a task's name cannot be used.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        tasks: Mapping[str, Task],
+        *,
+        normalization: InputNormalization | None = None,
+        classes: Classes | None = None,
+        image_size: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__()
+        _check_task_names(tasks)
+        self.normalization = normalization or InputNormalization(IMAGENET_MEAN, IMAGENET_STD)
+        self.backbone = backbone
+        self.tasks = nn.ModuleDict(dict(tasks))
+        self.classes = classes
+        self.image_size = image_size
+
+    def forward(self, images: Tensor) -> dict[str, Any]:
+        """Return each task's output, by task name.
+
+        Args:
+            images: RGB ``(N, 3, H, W)``, uint8 or float in [0, 1].
+        """
+        image_size = (images.shape[-2], images.shape[-1])
+        features = self.backbone(self.normalization(images))
+        return {name: task(features, image_size) for name, task in self.tasks.items()}
+
+    def loss(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
+        """Return each task's losses by part, scalars, without the weights between tasks.
+
+        Args:
+            outputs: of `forward`.
+            targets: by task name, as in `types.Batch`.
+
+        Raises:
+            KeyError: if a task has no targets; for an image that is not annotated they are void or None, not missing.
+        """
+        for name in self.tasks:
+            if name not in targets:
+                raise KeyError(f"targets for task '{name}' are missing; got {sorted(targets)}")
+        return {name: self.task(name).loss(outputs[name], targets[name]) for name in self.tasks}
+
+    def postprocess(
+        self, outputs: Mapping[str, Any], image_sizes: Sequence[tuple[int, int]] | None = None
+    ) -> list[Prediction]:
+        """Return one prediction an image: by task name, in pixels of ``image_sizes`` (H, W; None: of the input)."""
+        by_task = {name: self.task(name).postprocess(outputs[name], image_sizes) for name in self.tasks}
+        return [dict(zip(by_task, parts, strict=True)) for parts in zip(*by_task.values(), strict=True)]
+
+    def task(self, name: str) -> Task:
+        """Return a task by its name."""
+        task = self.tasks[name]
+        if not isinstance(task, Task):
+            raise TypeError(f"task '{name}' is a {type(task).__name__}, not an mtvision Task")
+        return task
+
+    @torch.no_grad()
+    def predict(self, images: ImageSource | Iterable[ImageSource], *, batch_size: int = 8) -> list[Prediction]:
+        """Segment and detect in images of any size, in evaluation mode; the mode is left as it was found.
+
+        Args:
+            images: one image or several: a path, a PIL image, a uint8 array ``(H, W, 3)`` or a tensor ``(3, H, W)``,
+                uint8 or float in [0, 1]; a 4-dimensional array or tensor is a batch of them.
+            batch_size: images that go through the network together.
+
+        Returns:
+            Always a list, one entry an image: ``{"seg": int64 (H, W), "det": {"boxes", "scores", "labels"}}`` at the
+            image's own size.
+
+        Raises:
+            DataError: if a file is missing or no image, or a value has no image's shape.
+        """
+        samples = [as_sample(image) for image in _as_list(images)]
+        was_training = self.training
+        self.eval()
+        try:
+            chunks = _chunks(samples, batch_size if self.image_size else 1)
+            return [prediction for chunk in chunks for prediction in self._predict_samples(chunk)]
+        finally:
+            self.train(was_training)
+
+    def _predict_samples(self, samples: list[Any]) -> list[Prediction]:
+        if self.image_size:
+            resize = AUGMENTATIONS.build("none", self.image_size)
+            resized = [resize(sample, 0) for sample in samples]
+        else:
+            resized = samples
+        images = collate(resized).images.to(self.normalization.mean.device)
+        return self.postprocess(self(images), [sample.original_size for sample in samples])
+
+
+def _check_task_names(tasks: Mapping[str, Task]) -> None:
+    if not tasks:
+        raise ConfigError(["tasks: at least one is needed"])
+    reserved = set(dir(nn.ModuleDict))
+    problems = [
+        f"tasks.{name}: not a usable task name; choose a Python identifier that is no attribute of nn.ModuleDict"
+        for name in tasks
+        if not name.isidentifier() or name in reserved
+    ]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _as_list(images: Any) -> list[Any]:
+    if getattr(images, "ndim", None) == 4:
+        return list(images)
+    return list(images) if isinstance(images, list | tuple) else [images]
+
+
+def _chunks(items: list[Any], size: int) -> list[list[Any]]:
+    return [items[start : start + size] for start in range(0, len(items), size)]

@@ -1,0 +1,1 @@
+"""Tasks: head + loss + postprocess + metrics."""

@@ -1,0 +1,56 @@
+"""Which device a config means, and the accelerator for it."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from mtvision.config import Config
+from mtvision.errors import ConfigError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
+
+_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device that ``system.device`` means; ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Raises:
+        ConfigError: if the device is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available[device.type] or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
+        raise ConfigError([f"system.device: '{name}' is not available on this machine; use 'auto' to take what there is"])
+    return device
+
+
+def build_accelerator(config: Config) -> "Accelerator":
+    """Return the accelerator for a config's device, precision and accumulation.
+
+    Accelerate keeps one global state a process; it is reset here, so that runs with different settings can follow each
+    other in one process.
+
+    Raises:
+        ConfigError: if the device is not there or cannot compute in the precision.
+    """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState, PartialState
+
+    device = resolve_device(config.system.device)
+    if config.system.precision == "fp16" and device.type == "cpu":
+        raise ConfigError(["system.precision: 'fp16' needs a GPU; use 'bf16' or 'fp32' on the CPU"])
+    if PartialState._shared_state and PartialState().num_processes == 1:
+        AcceleratorState._reset_state(reset_partial_state=True)
+    if device.type == "cuda" and device.index is not None:
+        torch.cuda.set_device(device)
+    return Accelerator(
+        cpu=device.type == "cpu",
+        mixed_precision=_PRECISION[config.system.precision],
+        gradient_accumulation_steps=config.training.accumulate,
+    )

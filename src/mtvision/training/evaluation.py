@@ -1,0 +1,150 @@
+"""Scoring a model on annotated images."""
+
+import logging
+import math
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mtvision.model import MultiTaskModel
+from mtvision.types import Batch, Classes
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class EvaluationResult:
+    """Numbers of one evaluation.
+
+    Attributes:
+        metrics: ``<task>/<metric>``, fractions in [0, 1]; NaN where nothing could be scored.
+        losses: ``loss`` (weighted sum over the tasks) and ``<task>/<part>``, means over the batches.
+        per_class: ``<task>/<metric>`` by class name; NaN for a class that does not occur.
+    """
+
+    metrics: dict[str, float]
+    losses: dict[str, float] = field(default_factory=dict)
+    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        """Return the metrics, one a line."""
+        return "\n".join(f"{name:<20} {value:.4f}" for name, value in self.metrics.items())
+
+
+class LossMeter:
+    """Running means of named losses, weighted by the number of images; read once, so a GPU is not made to wait."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._weight = 0
+
+    def update(self, losses: Mapping[str, Tensor], num_images: int) -> None:
+        """Add the losses of one batch."""
+        for name, value in losses.items():
+            addition = value.detach().double() * num_images if value.device.type != "mps" else value.detach() * num_images
+            self._sums[name] = self._sums[name] + addition if name in self._sums else addition
+        self._weight += num_images
+
+    def means(self) -> dict[str, float]:
+        """Return the means so far, empty before the first batch."""
+        return {name: float(total) / self._weight for name, total in self._sums.items()}
+
+
+def weighted_sum(losses: Mapping[str, Mapping[str, Tensor]], weights: Mapping[str, float]) -> Tensor:
+    """Return the sum of all parts of all tasks, each task times its weight (1 where none is given)."""
+    terms = [weights.get(task, 1.0) * part for task, parts in losses.items() for part in parts.values()]
+    return torch.stack(terms).sum()
+
+
+def flatten(losses: Mapping[str, Mapping[str, Tensor]], total: Tensor) -> dict[str, Tensor]:
+    """Return ``{"loss": total, "<task>/<part>": ...}``."""
+    named = {f"{task}/{part}": value for task, parts in losses.items() for part, value in parts.items()}
+    return {"loss": total, **named}
+
+
+@contextmanager
+def evaluation_mode(model: torch.nn.Module) -> Any:
+    """Switch a model to evaluation without gradients, and leave it as it was."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)
+
+
+def score(
+    model: MultiTaskModel,
+    batches: Iterable[Batch],
+    *,
+    forward: Callable[[Tensor], dict[str, Any]] | None = None,
+    weights: Mapping[str, float] | None = None,
+    classes: Classes | None = None,
+    context: AbstractContextManager[Any] | None = None,
+) -> EvaluationResult:
+    """Return losses and metrics over batches that carry ``truths``.
+
+    Args:
+        model: whose losses, postprocessing and metrics are used.
+        batches: of a loader with ``training=False``, on the model's device.
+        forward: what to call in place of ``model``, e.g. its compiled or wrapped form.
+        weights: of the tasks in the total loss.
+        classes: names of the tables' rows; numbers where there are none.
+        context: entered around the loop, e.g. a progress display.
+    """
+    metrics = {name: model.task(name).metrics() for name in model.tasks}
+    meter = LossMeter()
+    call = forward or model
+    with evaluation_mode(model):
+        for batch in batches:
+            outputs = call(batch.images)
+            losses = model.loss(outputs, batch.targets)
+            meter.update(flatten(losses, weighted_sum(losses, weights or {})), len(batch.images))
+            for name in model.tasks:
+                predictions = model.task(name).postprocess(outputs[name], batch.image_sizes)
+                metrics[name].update(predictions, batch.truths[name])
+    return _result(metrics, meter.means(), classes or model.classes)
+
+
+def metric_directions(model: MultiTaskModel) -> dict[str, bool]:
+    """Return whether higher is better, for each metric by its full name, without any data."""
+    directions = {}
+    for task in model.tasks:
+        for name, metric in model.task(task).metrics().items():
+            values = _compute(metric)
+            names = values if isinstance(values, Mapping) else [name]
+            directions.update({f"{task}/{key}": metric.higher_is_better is not False for key in names})
+    return directions
+
+
+def combined_score(model: MultiTaskModel, metrics: Mapping[str, float]) -> float:
+    """Return the mean of the tasks' main metrics; a task that could not be scored is left out, NaN if none could."""
+    main = [metrics[f"{name}/{model.task(name).main_metric}"] for name in model.tasks]
+    scored = [value for value in main if not math.isnan(value)]
+    return sum(scored) / len(scored) if scored else math.nan
+
+
+def _result(metrics: Mapping[str, Any], losses: dict[str, float], classes: Classes | None) -> EvaluationResult:
+    scalars: dict[str, float] = {}
+    tables: dict[str, dict[str, float]] = {}
+    for task, collection in metrics.items():
+        names = classes.names(task) if classes is not None else ()
+        for key, value in _compute(collection).items():
+            if value.ndim == 0:
+                scalars[f"{task}/{key}"] = float(value)
+            else:
+                rows = names if len(names) == len(value) else tuple(str(i) for i in range(len(value)))
+                tables[f"{task}/{key}"] = dict(zip(rows, value.tolist(), strict=True))
+    return EvaluationResult(scalars, losses, tables)
+
+
+def _compute(metric: Any) -> Any:
+    with warnings.catch_warnings():  # metrics of nothing are NaN here, which is what is wanted
+        warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
+        return metric.compute()

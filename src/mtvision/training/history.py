@@ -1,0 +1,71 @@
+"""What a run did, a row an epoch."""
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Row = dict[str, Any]
+
+
+class History(Sequence[Row]):
+    """Rows of one run, oldest first; each also goes as one JSON line into ``path`` if there is one.
+
+    A row has ``epoch`` (from 1), ``lr``, ``seconds``, ``train/...`` and ``val/...`` losses, ``val/<task>/<metric>`` as
+    fractions, and ``per_class``: the tables by metric and class name.
+    """
+
+    def __init__(self, path: Path | None = None, rows: Sequence[Row] = ()) -> None:
+        self._path = path
+        self._rows = list(rows)
+        if path is not None:
+            path.write_text("".join(_line(row) for row in self._rows), encoding="utf-8")
+
+    @classmethod
+    def read(cls, path: Path) -> "History":
+        """Read the rows of a ``history.jsonl``; the file stays as it is."""
+        lines = path.read_text(encoding="utf-8").splitlines()
+        return cls(rows=[_with_nan(json.loads(line)) for line in lines if line])
+
+    def append(self, row: Row) -> None:
+        """Add a row and write it."""
+        self._rows.append(row)
+        if self._path is not None:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(_line(row))
+
+    def column(self, key: str) -> list[float]:
+        """Return one value a row, NaN where a row lacks it."""
+        return [float(row.get(key, math.nan)) for row in self._rows]
+
+    def __getitem__(self, index: Any) -> Any:
+        """Return a row, or a list of rows for a slice."""
+        return self._rows[index]
+
+    def __len__(self) -> int:
+        """Return the number of epochs done."""
+        return len(self._rows)
+
+    def __iter__(self) -> Iterator[Row]:
+        """Iterate over the rows."""
+        return iter(self._rows)
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(without_nan(row)) + "\n"
+
+
+def without_nan(value: Any) -> Any:
+    """Return plain values for JSON, which has no NaN: null instead."""
+    if isinstance(value, Mapping):
+        return {str(key): without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _with_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_nan(item) for key, item in value.items()}
+    return math.nan if value is None else value

@@ -1,0 +1,56 @@
+"""Optimizers: torch's two standards by their own names, timm's by name."""
+
+from collections.abc import Callable, Iterable
+from typing import Annotated, Any
+
+from pydantic import Field
+from torch import nn, optim
+
+from mtvision.registries import OPTIMIZERS
+from mtvision.registry import Catalogue
+
+Parameters = Iterable[nn.Parameter]
+
+
+@OPTIMIZERS.register("adamw")
+def adamw(
+    parameters: Parameters, lr: float, weight_decay: float, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
+) -> optim.Optimizer:
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101)."""
+    return optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(beta1, beta2), eps=eps)
+
+
+@OPTIMIZERS.register("sgd")
+def sgd(
+    parameters: Parameters,
+    lr: float,
+    weight_decay: float,
+    *,
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9,
+    nesterov: bool = False,
+) -> optim.Optimizer:
+    """Stochastic gradient descent with momentum."""
+    return optim.SGD(parameters, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov)
+
+
+def _find_in_timm(name: str) -> Callable[..., optim.Optimizer] | None:
+    if name not in _timm_names():
+        return None
+
+    def from_timm(parameters: Parameters, lr: float, weight_decay: float) -> optim.Optimizer:
+        """Build an optimizer of timm with its own defaults."""
+        from timm.optim import create_optimizer_v2
+
+        built: Any = create_optimizer_v2(list(parameters), opt=name, lr=lr, weight_decay=weight_decay)
+        return built  # type: ignore[no-any-return]
+
+    return from_timm
+
+
+def _timm_names() -> list[str]:
+    from timm.optim import list_optimizers
+
+    return list(list_optimizers())
+
+
+OPTIMIZERS.set_fallback(Catalogue(_find_in_timm, _timm_names))

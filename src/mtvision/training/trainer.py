@@ -1,0 +1,293 @@
+"""The loop. Whoever wants another one copies ``examples/plain_loop.py``; this one has no hooks to override."""
+
+import logging
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader
+
+from mtvision.config import Config, as_config
+from mtvision.data.loader import build_loader
+from mtvision.data.preprocessing import compute_statistics
+from mtvision.errors import CheckpointError, ConfigError, TrainingError, did_you_mean
+from mtvision.model import MultiTaskModel
+from mtvision.registries import OPTIMIZERS, SCHEDULES
+from mtvision.training.checkpoint import (
+    load_state,
+    load_weights,
+    random_state,
+    restore_random_state,
+    save_checkpoint,
+    versions,
+    write_json,
+)
+from mtvision.training.device import build_accelerator
+from mtvision.training.evaluation import (
+    EvaluationResult,
+    LossMeter,
+    combined_score,
+    flatten,
+    metric_directions,
+    score,
+    weighted_sum,
+)
+from mtvision.training.history import History, Row
+from mtvision.training.progress import Bar, Reporter
+from mtvision.training.schedule import learning_rate
+from mtvision.types import Batch, Sample
+
+logger = logging.getLogger(__name__)
+
+Data = Sequence[Sample] | DataLoader[Batch]
+
+
+class Trainer:
+    """Trains a model as a config says.
+
+    Args:
+        model: any `MultiTaskModel`.
+        config: a `Config`, a mapping or the path of a YAML file; its ``model`` section is only written down.
+        run_dir: folder for ``config.yaml, history.jsonl, summary.json, checkpoints/, plots/``; ``system.run_dir`` if
+            None. Without either, nothing is written.
+        progress: whether to show a bar and a row an epoch.
+
+    Raises:
+        ConfigError: for any problem of the config, also for a ``training.monitor`` or ``training.loss_weights`` that
+            names nothing of this model.
+    """
+
+    def __init__(
+        self,
+        model: MultiTaskModel,
+        config: Config | Mapping[str, Any] | str | Path,
+        *,
+        run_dir: str | Path | None = None,
+        progress: bool = True,
+    ) -> None:
+        self.model = model
+        self.config = as_config(config)
+        folder = run_dir if run_dir is not None else self.config.system.run_dir
+        self.run_dir = Path(folder) if folder is not None else None
+        self.reporter = Reporter(progress)
+        self.history = History()
+        self.best: tuple[int, float] | None = None
+        self._higher_is_better = self._check_names()
+
+    def fit(self, train: Data, val: Data | None = None, *, resume: bool = False) -> History:
+        """Train for ``system.epochs`` epochs, scoring ``val`` after each.
+
+        Args:
+            train: a data set (its loader is built from the config) or a loader with ``training=True``.
+            val: likewise, with ``training=False``; without it the last epoch is the best.
+            resume: go on after the last epoch that ``run_dir`` holds.
+
+        Returns:
+            A row an epoch; also in ``history.jsonl``.
+
+        Raises:
+            TrainingError: if a loss is not finite; the message names task, part and images.
+            CheckpointError: if ``run_dir`` holds a run already and ``resume`` is False, or cannot be resumed.
+        """
+        accelerator = build_accelerator(self.config)
+        if accelerator.num_processes > 1:
+            raise TrainingError("training in several processes is not supported by this version; start one process")
+        torch.manual_seed(self.config.system.seed)
+        self._prepare_statistics(train)
+        settings = self.config.training
+        optimizer = OPTIMIZERS.build(settings.optimizer, self.model.parameters(), settings.lr, settings.weight_decay)
+        loader = self._loader(train, training=True)
+        network, optimizer, loader = accelerator.prepare(self.model, optimizer, loader)
+        val_loader = accelerator.prepare(self._loader(val, training=False)) if val is not None else None
+        start = self._start(optimizer, resume)
+        loop = _Loop(self.config, self.model, network, optimizer, accelerator)
+        was_deterministic = torch.are_deterministic_algorithms_enabled()
+        torch.use_deterministic_algorithms(self.config.system.deterministic or was_deterministic)
+        try:
+            for epoch in range(start, self.config.system.epochs):
+                self._epoch(loop, epoch, loader, val_loader)
+        finally:
+            torch.use_deterministic_algorithms(was_deterministic)
+        self._finish()
+        return self.history
+
+    def evaluate(self, data: Data) -> dict[str, float]:
+        """Return the metrics over ``data``, ``{"seg/miou": ..., ...}``, fractions in [0, 1]."""
+        accelerator = build_accelerator(self.config)
+        network = accelerator.prepare(self.model)
+        loader = accelerator.prepare(self._loader(data, training=False))
+        return self._score(network, loader, "evaluate").metrics
+
+    def _epoch(self, loop: "_Loop", epoch: int, loader: Any, val_loader: Any) -> None:
+        began = time.perf_counter()
+        loader.set_epoch(epoch)
+        with self.reporter.bar(f"epoch {epoch + 1}/{self.config.system.epochs}", len(loader)) as bar:
+            losses, rate = loop.train_epoch(epoch, loader, bar)
+        row: Row = {"epoch": epoch + 1, "lr": rate, "seconds": 0.0, **_named("train", losses)}
+        result = EvaluationResult({})
+        if val_loader is not None:
+            result = self._score(loop.network, val_loader, "validate")
+            row |= _named("val", result.losses) | {f"val/{name}": value for name, value in result.metrics.items()}
+            row["val/score"] = combined_score(self.model, result.metrics)
+        row["seconds"] = time.perf_counter() - began
+        row["per_class"] = result.per_class
+        self.history.append(row)
+        self.reporter.row(row)
+        self._save(loop, epoch + 1, row, result.metrics)
+
+    def _score(self, network: Any, loader: Any, title: str) -> EvaluationResult:
+        weights = self.config.training.loss_weights
+        with self.reporter.bar(title, len(loader)) as bar:
+            return score(self.model, bar.over(loader), forward=network, weights=weights)
+
+    def _save(self, loop: "_Loop", epoch: int, row: Row, metrics: Mapping[str, float]) -> None:
+        is_best = self._update_best(epoch, row)
+        if self.run_dir is None:
+            return
+        checkpoints = self.run_dir / "checkpoints"
+        if is_best:
+            save_checkpoint(checkpoints / "best", self.model, self.config, epoch, metrics)
+        state = {**loop.state(), "epoch": epoch, "best": list(self.best) if self.best else None}
+        save_checkpoint(checkpoints / "last", self.model, self.config, epoch, metrics, state)
+
+    def _update_best(self, epoch: int, row: Row) -> bool:
+        value = row.get(f"val/{self.config.training.monitor}")
+        if value is None:  # nothing is validated: the last epoch is the best
+            self.best = (epoch, math.nan)
+            return True
+        better = self.best is None or math.isnan(self.best[1])
+        if self.best is not None and not better:
+            better = value > self.best[1] if self._higher_is_better else value < self.best[1]
+        if better:
+            self.best = (epoch, value)
+        return better
+
+    def _check_names(self) -> bool:
+        """Refuse a monitor or weight that names nothing; return whether a higher monitored value is better."""
+        directions = {"score": True, "loss": False, **metric_directions(self.model)}
+        monitor, weights = self.config.training.monitor, self.config.training.loss_weights
+        problems = []
+        if monitor not in directions:
+            problems.append(
+                f"training.monitor: unknown metric '{monitor}'.{did_you_mean(monitor, directions)} "
+                f"Available: {', '.join(directions)}"
+            )
+        known = {*self.model.tasks, "seg", "det"}  # the default weights name both, also where one head is null
+        problems += [
+            f"training.loss_weights.{name}: the model has no such task.{did_you_mean(name, known)}"
+            for name in weights
+            if name not in known
+        ]
+        if problems:
+            raise ConfigError(problems)
+        return directions[monitor]
+
+    def _loader(self, data: Data, *, training: bool) -> DataLoader[Batch]:
+        return data if isinstance(data, DataLoader) else build_loader(self.config, data, training=training)
+
+    def _prepare_statistics(self, train: Data) -> None:
+        if self.model.normalization.pending:
+            data: Any = train.dataset if isinstance(train, DataLoader) else train
+            statistics = compute_statistics(getattr(data, "dataset", data))
+            self.model.normalization.set_statistics(statistics.mean or (), statistics.std or ())
+
+    def _start(self, optimizer: Any, resume: bool) -> int:
+        """Return the first epoch to do, with weights, optimizer and random generators as they were then."""
+        self.best, self.history = None, History()
+        if self.run_dir is None:
+            return 0
+        last = self.run_dir / "checkpoints" / "last"
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        if not last.exists():
+            self.config.save(self.run_dir / "config.yaml")
+            self.history = History(self.run_dir / "history.jsonl")
+            return 0
+        if not resume:
+            raise CheckpointError(f"{self.run_dir}: holds a run already; choose another folder, or resume it")
+        load_weights(self.model, last)
+        state = load_state(last)
+        optimizer.load_state_dict(state["optimizer"])
+        restore_random_state(state["random"])
+        self.best = (state["best"][0], state["best"][1]) if state["best"] else None
+        path = self.run_dir / "history.jsonl"
+        self.history = History(path, History.read(path)[: state["epoch"]])
+        return int(state["epoch"])
+
+    def _finish(self) -> None:
+        if self.run_dir is None or not self.history:
+            return
+        from mtvision.visualize.curves import write_curves
+
+        write_curves(self.history, self.run_dir / "plots")
+        best_epoch = self.best[0] if self.best else len(self.history)
+        row = self.history[best_epoch - 1]
+        named = {key.removeprefix("val/"): value for key, value in row.items() if key.startswith("val/")}
+        content = {
+            "metrics": {key: value for key, value in named.items() if not key.startswith("loss")},
+            "best_epoch": best_epoch,
+            "seconds": sum(self.history.column("seconds")),
+            "per_class": row["per_class"],
+            "config": self.config.dump(),
+            "versions": versions(),
+        }
+        write_json(self.run_dir / "summary.json", content)
+
+
+class _Loop:
+    """One epoch of optimizer steps."""
+
+    def __init__(self, config: Config, model: MultiTaskModel, network: Any, optimizer: Any, accelerator: Any) -> None:
+        self.config, self.model, self.network = config, model, network
+        self.optimizer, self.accelerator = optimizer, accelerator
+        self.schedule = SCHEDULES.build(config.training.lr_schedule, config.system.epochs)
+
+    def train_epoch(self, epoch: int, loader: Any, bar: Bar) -> tuple[dict[str, float], float]:
+        """Return the mean losses and the last learning rate."""
+        self.network.train()
+        meter, rate = LossMeter(), 0.0
+        for step, batch in enumerate(bar.over(loader)):
+            rate = self._set_learning_rate(epoch + (step + 0.5) / len(loader))
+            losses = self._step(batch)
+            meter.update(losses, len(batch.images))
+            if bar.visible:
+                bar.losses({name: float(value) for name, value in losses.items()})
+        return meter.means(), rate
+
+    def state(self) -> dict[str, Any]:
+        """Return what is needed to go on after this epoch."""
+        return {"optimizer": self.optimizer.state_dict(), "random": random_state()}
+
+    def _step(self, batch: Batch) -> dict[str, torch.Tensor]:
+        settings = self.config.training
+        with self.accelerator.accumulate(self.network):
+            outputs = self.network(batch.images)
+            parts = self.model.loss(outputs, batch.targets)
+            total = weighted_sum(parts, settings.loss_weights)
+            losses = flatten(parts, total)
+            if not torch.isfinite(total):
+                raise TrainingError(_not_finite(losses, batch))
+            self.accelerator.backward(total)
+            if self.accelerator.sync_gradients and settings.clip_norm is not None:
+                self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        return {name: value.detach() for name, value in losses.items()}
+
+    def _set_learning_rate(self, epoch: float) -> float:
+        settings = self.config.training
+        rate = learning_rate(settings.lr, self.schedule, epoch, settings.warmup_epochs)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        return rate
+
+
+def _named(split: str, losses: Mapping[str, float]) -> dict[str, float]:
+    return {f"{split}/loss" if name == "loss" else f"{split}/loss/{name}": value for name, value in losses.items()}
+
+
+def _not_finite(losses: Mapping[str, torch.Tensor], batch: Batch) -> str:
+    parts = [f"{name} = {float(value)}" for name, value in losses.items() if not torch.isfinite(value)]
+    return f"the loss is not finite: {', '.join(parts)}; images: {', '.join(batch.image_ids)}. Try a lower training.lr"

@@ -1,0 +1,125 @@
+"""Masks, boxes, names and scores on a picture."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mtvision.types import VOID, Classes
+
+if TYPE_CHECKING:
+    from PIL.ImageDraw import ImageDraw
+
+Color = tuple[int, int, int]
+_VOID_COLOR: Color = (224, 224, 192)
+
+
+def draw(
+    image: Any,
+    prediction: Mapping[str, Any],
+    classes: Classes | None = None,
+    *,
+    score_threshold: float = 0.3,
+    mask_opacity: float = 0.5,
+) -> NDArray[np.uint8]:
+    """Put mask, boxes, names and scores on a copy of an image.
+
+    Args:
+        image: RGB: a uint8 array ``(H, W, 3)``, a tensor ``(3, H, W)`` (uint8 or float in [0, 1]) or a PIL image.
+        prediction: of `MultiTaskModel.predict` for this image; a truth with ``seg`` and ``det`` is drawn likewise, and
+            a part that is missing or None is left out.
+        classes: names; numbers where there are none.
+        score_threshold: detections below it are left out; boxes without scores are all drawn.
+        mask_opacity: of the classes' colours, in [0, 1]; the background keeps the image.
+
+    Returns:
+        uint8 ``(H, W, 3)``.
+
+    Raises:
+        ValueError: if the mask is not of the image's size.
+    """
+    from PIL import Image, ImageDraw
+
+    picture = to_array(image)
+    mask = prediction.get("seg")
+    if mask is not None:
+        picture = _blend(picture, np.asarray(mask), mask_opacity)
+    canvas = Image.fromarray(picture)
+    objects = prediction.get("det")
+    if objects is not None:
+        _draw_boxes(ImageDraw.Draw(canvas), objects, classes, score_threshold, canvas.size)
+    return np.asarray(canvas).copy()
+
+
+def to_array(image: Any) -> NDArray[np.uint8]:
+    """Return a uint8 RGB array ``(H, W, 3)`` of an array, a tensor ``(3, H, W)`` or a PIL image."""
+    if isinstance(image, torch.Tensor):
+        pixels = image.detach().cpu().permute(1, 2, 0)
+        scaled = pixels if pixels.dtype == torch.uint8 else (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
+        return scaled.numpy().copy()
+    if not isinstance(image, np.ndarray):
+        image = np.asarray(image.convert("RGB"))
+    return np.array(image, dtype=np.uint8)
+
+
+def class_color(index: int) -> Color:
+    """Return the colour of a class by its mask value: Pascal VOC's map, which spreads the index's bits over R, G, B.
+
+    Example:
+        >>> class_color(1), class_color(15)
+        ((128, 0, 0), (192, 128, 128))
+    """
+    red = green = blue = 0
+    for shift in range(7, -1, -1):
+        red |= (index & 1) << shift
+        green |= (index >> 1 & 1) << shift
+        blue |= (index >> 2 & 1) << shift
+        index >>= 3
+    return red, green, blue
+
+
+def _blend(picture: NDArray[np.uint8], mask: NDArray[Any], opacity: float) -> NDArray[np.uint8]:
+    if mask.shape != picture.shape[:2]:
+        raise ValueError(f"the mask is {mask.shape[0]} x {mask.shape[1]}, the image {picture.shape[0]} x {picture.shape[1]}")
+    colors = np.array([class_color(i) for i in range(256)], dtype=np.float32)
+    colors[VOID] = _VOID_COLOR
+    mixed = (1 - opacity) * picture + opacity * colors[mask]
+    return np.where((mask == 0)[..., None], picture, mixed.round().astype(np.uint8))
+
+
+def _draw_boxes(
+    canvas: "ImageDraw", objects: Mapping[str, Any], classes: Classes | None, threshold: float, size: tuple[int, int]
+) -> None:
+    from PIL import ImageFont
+
+    boxes, labels = np.asarray(objects["boxes"]).reshape(-1, 4), np.asarray(objects["labels"])
+    scores = np.asarray(objects["scores"]) if "scores" in objects else None
+    width = max(1, round(max(size) / 250))
+    font = ImageFont.load_default(size=max(10, round(max(size) / 32)))
+    for i in range(len(boxes) - 1, -1, -1):  # the best detection last, so that it lies on top
+        if scores is not None and scores[i] < threshold:
+            continue
+        name, color = _name_and_color(int(labels[i]), classes)
+        text = name if scores is None else f"{name} {scores[i]:.2f}"
+        x1, y1, x2, y2 = (float(value) for value in boxes[i])
+        canvas.rectangle((x1, y1, max(x2 - 1, x1), max(y2 - 1, y1)), outline=color, width=width)
+        left, top, right, bottom = canvas.textbbox((0, 0), text, font=font)
+        x, y = min(x1, max(size[0] - right, 0)), max(y1 - bottom - 1, 0)
+        canvas.rectangle((x + left - 1, y + top - 1, x + right + 1, y + bottom + 1), fill=color)
+        canvas.text((x, y), text, fill=_readable_on(color), font=font)
+
+
+def _name_and_color(label: int, classes: Classes | None) -> tuple[str, Color]:
+    """Give a box the colour of the mask's class of the same name, so that the two tasks can be compared by eye."""
+    if classes is None or label >= len(classes.detection):
+        return str(label), class_color(label + 1)
+    name = classes.detection[label]
+    index = classes.segmentation.index(name) if name in classes.segmentation else label + 1
+    return name, class_color(index)
+
+
+def _readable_on(color: Color) -> Color:
+    red, green, blue = color
+    return (0, 0, 0) if 0.299 * red + 0.587 * green + 0.114 * blue > 140 else (255, 255, 255)

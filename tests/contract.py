@@ -1,0 +1,85 @@
+"""What every component of a role must satisfy: a new one costs its author one line of test."""
+
+import io
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import mtvision.backbones
+import mtvision.heads.segmentation
+import mtvision.losses.segmentation  # noqa: F401 - the three fill their registries
+from mtvision.registries import BACKBONES, SEGMENTATION_HEADS, SEGMENTATION_LOSSES
+from mtvision.registry import Component
+from mtvision.tasks.segmentation import SegmentationTask
+from mtvision.types import VOID
+
+NUM_CLASSES = 5
+ODD_SIZE = (65, 97)
+
+
+class SegmentationModel(nn.Module):
+    """A backbone and a task, which is all that a head needs around it."""
+
+    def __init__(self, head: Component, backbone: str = "test_resnet", loss: str = "cross_entropy") -> None:
+        super().__init__()
+        self.backbone = BACKBONES.build(backbone, False)
+        built = SEGMENTATION_HEADS.build(head, self.backbone.feature_info, NUM_CLASSES)
+        self.task = SegmentationTask(built, NUM_CLASSES, SEGMENTATION_LOSSES.build(loss))
+
+    def forward(self, images: Tensor) -> Any:
+        return self.task(self.backbone(images), (images.shape[-2], images.shape[-1]))
+
+
+def check_segmentation_head(name: str, **options: Any) -> None:
+    """Check all but compilation, which takes its time: see `check_compiles`."""
+    torch.manual_seed(0)
+    model = SegmentationModel(Component(name, options))
+    images = torch.randn(2, 3, *ODD_SIZE)
+    check_gradients(model, images)
+    check_void_target(model, images)
+    model.eval()
+    check_state_dict(model, SegmentationModel(Component(name, options)).eval(), images)
+    check_export(model)
+
+
+def check_gradients(model: SegmentationModel, images: Tensor) -> None:
+    output = model(images)
+    assert output.logits.shape == (2, NUM_CLASSES, *ODD_SIZE)
+    mask = torch.randint(0, NUM_CLASSES, (2, *ODD_SIZE))
+    sum(model.task.loss(output, mask).values()).backward()
+    unreached = [key for key, p in model.task.named_parameters() if p.grad is None or not p.grad.any()]
+    assert not unreached
+
+
+def check_void_target(model: SegmentationModel, images: Tensor) -> None:
+    loss = sum(model.task.loss(model(images), torch.full((2, *ODD_SIZE), VOID)).values())
+    assert loss.item() == 0
+    assert loss.requires_grad
+
+
+def check_state_dict(model: nn.Module, twin: nn.Module, images: Tensor) -> None:
+    stored = io.BytesIO()
+    torch.save(model.state_dict(), stored)
+    stored.seek(0)
+    twin.load_state_dict(torch.load(stored, weights_only=True))
+    with torch.no_grad():
+        torch.testing.assert_close(twin(images), model(images), rtol=0, atol=0)
+
+
+def check_export(model: nn.Module, sizes: tuple[tuple[int, ...], ...] = ((3, 3, 65, 97), (1, 3, 96, 64))) -> None:
+    """Export at dynamic batch, height and width, and compare with the model at other sizes."""
+    dynamic = ({0: torch.export.Dim.DYNAMIC, 2: torch.export.Dim.DYNAMIC, 3: torch.export.Dim.DYNAMIC},)
+    exported = torch.export.export(model, (torch.randn(2, 3, 64, 80),), dynamic_shapes=dynamic).module()
+    for size in sizes:
+        images = torch.randn(*size)
+        with torch.no_grad():
+            torch.testing.assert_close(exported(images), model(images), rtol=1e-4, atol=1e-5)
+
+
+def check_compiles(model: nn.Module) -> None:
+    """Trace into one graph, without generating code."""
+    images = torch.randn(2, 3, 64, 64)
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    with torch.no_grad():
+        torch.testing.assert_close(compiled(images), model(images))

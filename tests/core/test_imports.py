@@ -1,0 +1,25 @@
+"""What an import costs: torch's satellites are loaded where they are used."""
+
+import subprocess
+import sys
+
+import mtvision as mtv
+import pytest
+
+SATELLITES = ["timm", "albumentations", "torchmetrics", "matplotlib", "optuna", "torchvision", "cv2", "accelerate", "rich"]
+
+
+def test_import_loads_none_of_the_satellites():
+    code = f"import sys, mtvision; print([name for name in {SATELLITES!r} if name in sys.modules])"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", mtv.__all__)
+def test_every_public_name_is_there(name):
+    assert getattr(mtv, name) is not None
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        mtv.nothing  # noqa: B018
