@@ -17,7 +17,7 @@ demo: $(INSTALLED)  ## train on generated shapes: table, curves and a panel of p
 	$(BIN)/python examples/quickstart.py --run-dir runs/demo
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -1,15 +1,21 @@
 import pytest
 import torch
-from contract import SegmentationModel, check_compiles, check_segmentation_head
 from pydantic import ValidationError
 from torch import nn
 
+from contract import SegmentationModel, check_compiles, check_segmentation_head
 from mtvision.errors import ConfigError
 from mtvision.registries import BACKBONES, SEGMENTATION_HEADS
 from mtvision.registry import Component
 from mtvision.types import FeatureInfo
 
-FAMILIES = ["test_resnet", "test_efficientnet", "mobilenetv3_small_050", "test_convnext", "swin_tiny_patch4_window7_224"]
+FAMILIES = [
+    "test_resnet",
+    "test_efficientnet",
+    "mobilenetv3_small_050",
+    "test_convnext",
+    "swin_tiny_patch4_window7_224",
+]
 INFO = [FeatureInfo(4, 2), FeatureInfo(6, 4), FeatureInfo(8, 8), FeatureInfo(12, 16), FeatureInfo(16, 32)]
 
 
@@ -26,10 +32,8 @@ def test_contract(name):
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("fcn", {"variant": "32s"}),
         ("fcn", {"variant": "16s", "dropout_rate": 0.5, "channels": 8}),
         ("unet", {"strides": [2, 32], "decoder_channels": [7]}),
-        ("unet", {"strides": [2, 4, 8, 16, 32], "dropout_rate": 0.5}),
     ],
 )
 def test_contract_of_variants(name, options):

@@ -26,7 +26,9 @@ def example(seed=0, num_classes=5, void=True, dtype=torch.float32):
 @pytest.mark.parametrize("weights", [None, [0.1, 2.0, 1.0, 0.0, 3.0]])
 def test_cross_entropy_equals_torch(weights, smoothing):
     logits, mask = example()
-    loss = SEGMENTATION_LOSSES.build(Component("cross_entropy", {"class_weights": weights, "label_smoothing": smoothing}))
+    loss = SEGMENTATION_LOSSES.build(
+        Component("cross_entropy", {"class_weights": weights, "label_smoothing": smoothing})
+    )
     tensor = None if weights is None else torch.tensor(weights)
     expected = F.cross_entropy(logits, mask, weight=tensor, ignore_index=VOID, label_smoothing=smoothing)
     torch.testing.assert_close(loss(logits, mask), expected)
@@ -130,7 +132,9 @@ def test_half_precision_is_raised_to_float32(choice):
 def test_gradient_is_right(choice):
     loss = SEGMENTATION_LOSSES.build(choice)
     logits, mask = example(dtype=torch.float64)
-    assert torch.autograd.gradcheck(lambda x: loss(x, mask[:1, :2, :2]), logits.detach()[:1, :, :2, :2].requires_grad_())
+    assert torch.autograd.gradcheck(
+        lambda x: loss(x, mask[:1, :2, :2]), logits.detach()[:1, :, :2, :2].requires_grad_()
+    )
 
 
 def test_only_zero_weight_classes_present_gives_zero():

@@ -15,6 +15,8 @@ _WRAPPERS = re.compile(r"^(?:(?:module|backbone|net|model)\.)+")
 _CONTAINERS = ("state_dict", "model")
 _COMPUTED = ("num_batches_tracked", "relative_position_index", "attn_mask")
 """Entries that a network computes by itself: some releases of an architecture store them, some do not."""
+_DAMAGES = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+"""What torch's restricted unpickler may run into in a file that is none."""
 _KEYS_SHOWN = 3
 
 
@@ -93,7 +95,7 @@ def _read_torch(path: Path) -> Any:
         raise CheckpointError(
             f"{path}: needs pickle, which can run code, or is damaged; save its plain state dict instead"
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
+    except (RuntimeError, EOFError, OSError, *_DAMAGES) as error:
         raise CheckpointError(f"{path}: cannot be read as a PyTorch file ({error})") from error
 
 

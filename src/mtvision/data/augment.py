@@ -106,8 +106,16 @@ def robust(image_size: Size) -> Transform:
 
 
 def _check_description(description: dict[str, Any]) -> dict[str, Any]:
-    _from_description(description)
-    return description
+    plain: dict[str, Any] = _plain(description)
+    _from_description(plain)
+    return plain
+
+
+def _plain(value: Any) -> Any:
+    """Return lists for tuples, so that a description is the same after a file."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 @AUGMENTATIONS.register("albumentations")
@@ -149,7 +157,9 @@ def _compose(transforms: Sequence[Any], p: float = 1.0) -> Any:
     library = _load_library()
     # Only the row numbers travel with the boxes; labels and flags are looked up by them afterwards.
     boxes = library.BboxParams(format="pascal_voc", label_fields=["rows"], clip=True, filter_invalid_bboxes=True)
-    return library.Compose(list(transforms), bbox_params=boxes, p=p)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Got processor for bboxes, but no transform to process it")  # colours only
+        return library.Compose(list(transforms), bbox_params=boxes, p=p)
 
 
 def _compose_basic() -> Any:
@@ -215,7 +225,7 @@ def _from_description(description: Mapping[str, Any]) -> Any:
             raise ValueError(f"albumentations has no transform '{name}'.{did_you_mean(name, dir(library))}")
     try:
         return _checked(library.from_dict, transform_dict=_without_box_params(description))
-    except (TypeError, LookupError) as error:
+    except (TypeError, ValueError, LookupError) as error:
         raise ValueError(f"albumentations cannot build the transform ({' '.join(str(error).split())})") from None
 
 
@@ -226,7 +236,9 @@ def _without_box_params(description: Mapping[str, Any]) -> dict[str, Any]:
     return {**description, "transform": inner}
 
 
-def _class_names(description: Mapping[str, Any]) -> Iterator[str]:
+def _class_names(description: Any) -> Iterator[str]:
+    if not isinstance(description, Mapping):
+        raise ValueError(f"expected the mapping of a transform with '__class_fullname__', got {description!r}")
     yield str(description.get("__class_fullname__", ""))
     for inner in description.get("transforms", ()):
         yield from _class_names(inner)
@@ -244,12 +256,9 @@ def _proper(sample: Sample) -> Sample:
 
 
 def _apply(compose: Any, sample: Sample) -> Sample:
-    data: dict[str, Any] = {"image": sample.image}
-    if sample.mask is not None:
-        data["mask"] = sample.mask
-    if sample.boxes is not None:
-        data.update(bboxes=sample.boxes, rows=np.arange(len(sample.boxes)))
-    result = compose(**data)
+    boxes = np.zeros((0, 4), np.float32) if sample.boxes is None else sample.boxes  # it insists on boxes
+    masks = {} if sample.mask is None else {"mask": sample.mask}
+    result = compose(image=sample.image, bboxes=boxes, rows=np.arange(len(boxes)), **masks)
     image = result["image"]
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         kind = f"{getattr(image, 'dtype', type(image).__name__)} {tuple(image.shape)}"

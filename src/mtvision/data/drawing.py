@@ -36,7 +36,7 @@ def draw_outline(kind: int, size: Size, centre: NDArray[np.float64], radius: flo
 
 def _vertices(kind: int, centre: NDArray[np.float64], radius: float, angle: float) -> NDArray[np.int32]:
     count = {"disc": 40, "ring": 40, "square": 4, "triangle": 3, "star": 10}[NAMES[kind]]
-    radii = np.full(count, radius)
+    radii = np.full(count, radius, dtype=np.float64)
     if NAMES[kind] == "star":
         radii[1::2] *= 0.45
     angles = angle + np.arange(count) * (2 * np.pi / count)

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -71,25 +70,35 @@ def build_loader(cfg: ConfigLike, dataset: Sequence[Sample], *, training: bool) 
     config = as_config(cfg)
     if len(dataset) == 0:
         raise DataError("the data set is empty: there is nothing to load")
-    size, seed, batch_size = config.data.image_size, config.system.seed, config.training.batch_size
-    workers = config.data.num_workers
-    common = partial(
-        DataLoader,
-        batch_size=batch_size,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        worker_init_fn=_use_one_thread,
-        pin_memory=torch.cuda.is_available() and config.system.device != "cpu",
-    )
-    if not training:
-        return common(PairedDataset(dataset, resize_only(size)), collate_fn=_collate_pairs)
-    transform = AUGMENTATIONS.build(config.data.augmentation_level, size)
-    return common(
+    return _training_loader(config, dataset) if training else _evaluation_loader(config, dataset)
+
+
+def _training_loader(config: Config, dataset: Sequence[Sample]) -> "DataLoader[Any]":
+    seed = config.system.seed
+    transform = AUGMENTATIONS.build(config.data.augmentation_level, config.data.image_size)
+    return DataLoader(
         TransformedDataset(dataset, transform, seed),
         sampler=KeyedSampler(len(dataset), seed),
-        drop_last=_drops_last(len(dataset), batch_size),
+        drop_last=_drops_last(len(dataset), config.training.batch_size),
         collate_fn=collate,
+        **_common_options(config),
     )
+
+
+def _evaluation_loader(config: Config, dataset: Sequence[Sample]) -> "DataLoader[Any]":
+    pairs = PairedDataset(dataset, resize_only(config.data.image_size))
+    return DataLoader(pairs, collate_fn=_collate_pairs, **_common_options(config))
+
+
+def _common_options(config: Config) -> dict[str, Any]:
+    workers = config.data.num_workers
+    return {
+        "batch_size": config.training.batch_size,
+        "num_workers": workers,
+        "persistent_workers": workers > 0,
+        "worker_init_fn": _use_one_thread,
+        "pin_memory": torch.cuda.is_available() and config.system.device != "cpu",
+    }
 
 
 def collate(samples: Sequence[Sample], originals: Sequence[Sample] = ()) -> Batch:

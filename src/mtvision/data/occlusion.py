@@ -30,42 +30,47 @@ class Occlusion:
         rng = np.random.default_rng(np.random.SeedSequence([seed, 1]))  # apart from the transform's own stream
         if rng.random() >= _PROBABILITY:
             return sample
-        limits = np.array(sample.image.shape[1::-1])  # (W, H)
+        image = sample.image.copy()
+        hidden = np.zeros(image.shape[:2], dtype=np.bool_)
         for _ in range(int(rng.integers(1, _MAX_HOLES + 1))):
-            sides = np.maximum(limits * rng.uniform(*_HOLE_SIDES, size=2), 1).astype(np.int64)
-            corner = rng.integers(0, limits - sides + 1)
-            shape = (3,) if rng.random() < 0.5 else (sides[1], sides[0], 3)
-            fill = rng.integers(0, 256, size=shape, dtype=np.uint8)
-            sample = occlude(sample, np.concatenate([corner, corner + sides]), fill, _MIN_VISIBLE)
-        return sample
+            hole = _draw_hole(image.shape[:2], rng)
+            shape = (3,) if rng.random() < 0.5 else image[hole].shape
+            image[hole] = rng.integers(0, 256, size=shape, dtype=np.uint8)
+            hidden[hole] = True
+        return hide(replace(sample, image=image), hidden, _MIN_VISIBLE)
 
 
-def occlude(sample: Sample, hole: NDArray[np.int64], fill: NDArray[np.uint8], min_visible: float) -> Sample:
-    """Cover a rectangle: the image there becomes ``fill``, the mask void, since nobody can see what is behind.
+def hide(sample: Sample, hidden: NDArray[np.bool_], min_visible: float) -> Sample:
+    """Account for pixels ``(H, W)`` that cannot be seen: the mask becomes void there.
 
-    A box stays as it is (the object is still there) unless less than ``min_visible`` of its area can be seen.
+    A box stays as it is (the object is still there) unless less than ``min_visible`` of its pixels can be seen.
 
     Args:
         sample: is not changed.
-        hole: ``(4,)`` xyxy in whole pixels, within the image.
-        fill: uint8 ``(3,)``, or of the hole's shape ``(h, w, 3)``.
+        hidden: True where something is in front.
         min_visible: fraction in [0, 1].
     """
-    left, top, right, bottom = hole.tolist()
-    image, mask = sample.image.copy(), sample.mask
-    image[top:bottom, left:right] = fill
-    if mask is not None:
-        mask = mask.copy()
-        mask[top:bottom, left:right] = VOID
-    sample = replace(sample, image=image, mask=mask)
+    if sample.mask is not None:
+        sample = replace(sample, mask=np.where(hidden, np.uint8(VOID), sample.mask))
     if sample.boxes is None or sample.labels is None or sample.difficult is None:
         return sample
-    keep = _visible_fraction(sample.boxes, hole) >= min_visible
+    keep = 1 - _mean_within(hidden, sample.boxes) >= min_visible
     return replace(sample, boxes=sample.boxes[keep], labels=sample.labels[keep], difficult=sample.difficult[keep])
 
 
-def _visible_fraction(boxes: NDArray[np.float32], hole: NDArray[np.int64]) -> NDArray[np.float32]:
-    overlap = np.minimum(boxes[:, 2:], hole[2:]) - np.maximum(boxes[:, :2], hole[:2])  # (M, 2)
-    hidden = np.clip(overlap, 0, None).prod(axis=1)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    return np.asarray(1 - hidden / np.maximum(area, 1e-6), dtype=np.float32)
+def _draw_hole(size: tuple[int, ...], rng: np.random.Generator) -> tuple[slice, slice]:
+    limits = np.array(size)
+    sides = np.maximum(limits * rng.uniform(*_HOLE_SIDES, size=2), 1).astype(np.int64)
+    start = rng.integers(0, limits - sides + 1)
+    rows, columns = (slice(int(first), int(first + side)) for first, side in zip(start, sides, strict=True))
+    return rows, columns
+
+
+def _mean_within(values: NDArray[np.bool_], boxes: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the mean of ``values`` over the pixels that each box touches, by a summed-area table (Crow, 1984)."""
+    table = np.zeros((values.shape[0] + 1, values.shape[1] + 1), dtype=np.int64)
+    table[1:, 1:] = values.cumsum(axis=0, dtype=np.int64).cumsum(axis=1)
+    left, top = np.floor(boxes[:, :2]).astype(np.int64).T
+    right, bottom = np.ceil(boxes[:, 2:]).astype(np.int64).T
+    total = table[bottom, right] - table[top, right] - table[bottom, left] + table[top, left]
+    return np.asarray(total / np.maximum((right - left) * (bottom - top), 1), dtype=np.float64)

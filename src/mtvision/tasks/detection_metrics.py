@@ -20,11 +20,12 @@ class MeanAveragePrecision(Metric):
     """Average precision over images and classes, COCO protocol (Lin et al. 2014, arXiv 1405.0312), fractions in [0, 1].
 
     A class that is nowhere in the truth has NaN and is left out of the mean; one that is never found has 0. An image
-    that nobody annotated (truth None) is skipped; a detection in an annotated image without objects is a false positive.
+    that nobody annotated (truth None) is skipped; a detection in an annotated image without objects is wrong.
     ``difficult`` objects are COCO's crowds: finding them is neither right nor wrong, and any number of detections that
     lie within one is forgiven. (VOC's own protocol differs: there, only the detection of a difficult object by IoU is.)
 
-    The state is what was detected and what is there, so several processes give exactly what one gives.
+    The state is what was detected and what is there, so several processes give exactly what one gives; of equal
+    scores, those of earlier images come first, as in the reference.
 
     Args:
         num_classes: C.
@@ -41,19 +42,19 @@ class MeanAveragePrecision(Metric):
     higher_is_better = True
     full_state_update = False
 
-    detections: Tensor
-    objects: Tensor
-    detection_counts: Tensor
-    object_counts: Tensor
+    detections: list[Tensor]
+    objects: list[Tensor]
+    detection_counts: list[Tensor]
+    object_counts: list[Tensor]
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self.num_classes = num_classes
-        # Tensors, not lists: a process that saw no image takes part in the gathering with an empty one.
-        self.add_state("detections", torch.zeros(0, 6), dist_reduce_fx="cat")  # x1, y1, x2, y2, label, score
-        self.add_state("objects", torch.zeros(0, 6), dist_reduce_fx="cat")  # x1, y1, x2, y2, label, difficult
-        self.add_state("detection_counts", torch.zeros(0, dtype=torch.int64), dist_reduce_fx="cat")  # of each image
-        self.add_state("object_counts", torch.zeros(0, dtype=torch.int64), dist_reduce_fx="cat")
+        # Flat float32: torchmetrics lets a process that saw no image take part in the gathering with such a tensor.
+        self.add_state("detections", [], dist_reduce_fx="cat")  # rows of x1, y1, x2, y2, label, score
+        self.add_state("objects", [], dist_reduce_fx="cat")  # rows of x1, y1, x2, y2, label, difficult
+        self.add_state("detection_counts", [], dist_reduce_fx="cat")  # of each image
+        self.add_state("object_counts", [], dist_reduce_fx="cat")
 
     def update(self, predictions: Sequence[DetectionPrediction], truths: Sequence[DetectionTarget | None]) -> None:
         """Add images; boxes of prediction and truth are in the same pixels.
@@ -64,18 +65,19 @@ class MeanAveragePrecision(Metric):
         if len(predictions) != len(truths):
             raise ValueError(f"mean average precision: got {len(predictions)} predictions but {len(truths)} truths")
         pairs = [(found, truth) for found, truth in zip(predictions, truths, strict=True) if truth is not None]
-        found_rows = [_rows(found["boxes"], found["labels"], found["scores"], self.device) for found, _ in pairs]
-        truth_rows = [_rows(truth["boxes"], truth["labels"], truth["difficult"], self.device) for _, truth in pairs]
-        self.detections = torch.cat([self.detections, *found_rows])
-        self.objects = torch.cat([self.objects, *truth_rows])
-        self.detection_counts = _append_counts(self.detection_counts, found_rows)
-        self.object_counts = _append_counts(self.object_counts, truth_rows)
+        for found, truth in pairs:
+            self._append("detection", _rows(found["boxes"], found["labels"], found["scores"]))
+            self._append("object", _rows(truth["boxes"], truth["labels"], truth["difficult"]))
+
+    def _append(self, what: str, rows: Tensor) -> None:
+        getattr(self, f"{what}s").append(rows.to(self.device).flatten())
+        getattr(self, f"{what}_counts").append(torch.tensor([len(rows)], dtype=torch.float32, device=self.device))
 
     def compute(self) -> dict[str, Tensor]:
         """Return ``map50`` and ``map50_95``, scalars, and ``ap50`` and ``ap50_95``, ``(C,)``."""
         found = _Boxes.from_rows(self.detections, self.detection_counts)
         truth = _Boxes.from_rows(self.objects, self.object_counts)
-        table = coco_average_precision(found, truth, len(self.object_counts), self.num_classes)
+        table = coco_average_precision(found, truth, len(_joined(self.object_counts)), self.num_classes)
         by_class = {"ap50": table[0], "ap50_95": table.mean(axis=0)}
         values = {"map50": by_class["ap50"], "map50_95": by_class["ap50_95"]}
         means = {name: torch.as_tensor(column, dtype=torch.float32).nanmean() for name, column in values.items()}
@@ -92,12 +94,18 @@ class _Boxes(NamedTuple):
     value: NDArray[np.float64]
 
     @classmethod
-    def from_rows(cls, rows: Tensor, counts: Tensor) -> "_Boxes":
-        values = rows.detach().cpu().double().numpy()
-        counts_of_images = counts.cpu().numpy()
+    def from_rows(cls, rows: list[Tensor] | Tensor, counts: list[Tensor] | Tensor) -> "_Boxes":
+        values = _joined(rows).double().numpy().reshape(-1, 6)
+        counts_of_images = _joined(counts).numpy().astype(np.int64)
         image = np.repeat(np.arange(len(counts_of_images)), counts_of_images)
         xywh = np.concatenate([values[:, :2], values[:, 2:4] - values[:, :2]], axis=1)
         return cls(image, xywh, values[:, 4].astype(np.int64), values[:, 5])
+
+
+def _joined(state: list[Tensor] | Tensor) -> Tensor:
+    """Return a state as one tensor on the CPU: a list before, a tensor after the gathering over processes."""
+    pieces = [state] if isinstance(state, Tensor) else state
+    return torch.cat([torch.zeros(0), *(piece.cpu() for piece in pieces)])
 
 
 def coco_average_precision(found: _Boxes, truth: _Boxes, num_images: int, num_classes: int) -> NDArray[np.float64]:
@@ -143,13 +151,9 @@ def _annotations(boxes: _Boxes, key: str, values: list[Any]) -> list[dict[str, A
     ]
 
 
-def _rows(boxes: Tensor, labels: Tensor, values: Tensor, device: torch.device) -> Tensor:
+def _rows(boxes: Tensor, labels: Tensor, values: Tensor) -> Tensor:
     columns = (boxes, labels[:, None], values[:, None])
-    return torch.cat([column.detach().to(device, torch.float32) for column in columns], dim=1)  # (B, 6)
-
-
-def _append_counts(counts: Tensor, rows: list[Tensor]) -> Tensor:
-    return torch.cat([counts, counts.new_tensor([len(image_rows) for image_rows in rows])])
+    return torch.cat([column.detach().float() for column in columns], dim=1)  # (B, 6)
 
 
 def _say_nothing(*_: object) -> None:

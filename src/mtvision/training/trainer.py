@@ -266,7 +266,7 @@ class _Loop:
             outputs = self.network(batch.images)
             parts = self.model.loss(outputs, batch.targets)
             total = weighted_sum(parts, settings.loss_weights)
-            losses = flatten(parts, total)
+            losses = {name: value.detach() for name, value in flatten(parts, total).items()}
             if not torch.isfinite(total):
                 raise TrainingError(_not_finite(losses, batch))
             self.accelerator.backward(total)
@@ -274,7 +274,7 @@ class _Loop:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
             self.optimizer.step()
             self.optimizer.zero_grad()
-        return {name: value.detach() for name, value in losses.items()}
+        return losses
 
     def _set_learning_rate(self, epoch: float) -> float:
         settings = self.config.training

@@ -23,9 +23,10 @@ _INITIAL_DISTANCE = 2.0
 class FPNDetectionHead(DetectionHead):
     """Feature pyramid and shared light towers, anchor-free (after FCOS, Tian et al. 2019, arXiv 1904.01355).
 
-    At the centre of each cell: a logit for each class, and the distances to the box's edges as logarithms in strides.
-    There is no centreness: with soft, IoU-based class targets the class score ranks the boxes (Feng et al. 2021,
-    arXiv 2108.07755). The towers have group norm, since batch norm would mix the statistics of the levels.
+    At the centre of each cell: a logit for each class, and the distances to the box's edges in strides, before a
+    softplus. There is no centreness: with soft, IoU-based class targets the class score ranks the boxes (Feng et al.
+    2021, arXiv 2108.07755). The towers have group norm, since batch norm would mix the levels' statistics. Dropout
+    acts before the class predictor only: noise in the features of a regression shifts the boxes themselves.
 
     Args:
         feature_info: of the backbone or neck.
@@ -67,8 +68,9 @@ class FPNDetectionHead(DetectionHead):
         self.dropout = nn.Dropout2d(dropout_rate)
         self.class_predictor = nn.Conv2d(channels, num_classes, 3, padding=1)
         self.box_predictor = nn.Conv2d(channels, 4, 3, padding=1)
-        # A learnable scale a level, as FCOS has; in logarithms it is a shift.
-        self.log_scales = nn.Parameter(torch.full((len(self.neck.feature_info),), math.log(_INITIAL_DISTANCE)))
+        # Learnable for each level, as FCOS's scales are: shared towers see objects of one size in strides, about.
+        initial = math.log(math.expm1(_INITIAL_DISTANCE))  # before the softplus
+        self.level_shifts = nn.Parameter(torch.full((len(self.neck.feature_info),), initial))
         self.reset_prior()
 
     def reset_prior(self) -> None:
@@ -84,7 +86,7 @@ class FPNDetectionHead(DetectionHead):
         for level, feature in enumerate(self.neck(features)):
             stride = self.neck.feature_info[level].stride
             logits.append(_flatten(self.class_predictor(self.dropout(self.class_tower(feature)))))
-            regression.append(_flatten(self.box_predictor(self.box_tower(feature))) + self.log_scales[level])
+            regression.append(_flatten(self.box_predictor(self.box_tower(feature))) + self.level_shifts[level])
             points.append(grid_points((feature.shape[-2], feature.shape[-1]), stride, feature.device))
         return DetectionMaps(torch.cat(logits, dim=1), torch.cat(regression, dim=1), torch.cat(points))
 

@@ -58,7 +58,7 @@ class UNetHead(nn.Module):
         chosen = sorted(set(strides or _default_strides(feature_info)), reverse=True)
         self.indices = select_strides(feature_info, chosen, "segmentation head 'unet'")
         if len(chosen) < 2:
-            raise ConfigError([f"segmentation head 'unet' needs features of two strides at least, got only {chosen}"])
+            raise ConfigError([f"segmentation head 'unet' needs features of two strides, got only stride {chosen[0]}"])
         widths = _stage_channels(decoder_channels, len(chosen) - 1)
         coarsest, *skips = [feature_info[index].channels for index in self.indices]
         self.stages = nn.ModuleList(

@@ -1,0 +1,198 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from conftest import write_lists
+from mtvision.config import Config
+from mtvision.data import KeyedSampler, SampleKey, Shapes, TransformedDataset, build_dataset, build_loader, collate
+from mtvision.data.loader import _drops_last
+from mtvision.data.sampler import sample_seed
+from mtvision.errors import DataError
+from mtvision.registries import AUGMENTATIONS
+from mtvision.types import Sample
+
+
+def make_config(
+    batch_size: int = 4, num_workers: int = 0, level: str = "robust", seed: int = 5, **data: object
+) -> Config:
+    dataset = {"name": "shapes", "num_images": 10, "image_size": 48}
+    values = {"dataset": dataset, "image_size": 64, "num_workers": num_workers, "augmentation_level": level, **data}
+    return Config(system={"seed": seed}, training={"batch_size": batch_size}, data=values)
+
+
+class Mixed:
+    """A user's data set: only ``__len__`` and ``__getitem__``; boxes and mask, mask only, boxes only, nothing."""
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, index: int) -> Sample:
+        sample = Shapes("train", num_images=4, image_size=(40, 56))[3]
+        if index in (1, 3):
+            sample = replace(sample, boxes=None, labels=None, difficult=None)
+        if index in (2, 3):
+            sample = replace(sample, mask=None)
+        return replace(sample, image_id=str(index))
+
+
+def epochs(config: Config, count: int = 2) -> list[dict[str, torch.Tensor]]:
+    """Return the images by id of each epoch."""
+    loader = build_loader(config, build_dataset(config), training=True)
+    result = []
+    for epoch in range(count):
+        loader.sampler.set_epoch(epoch)
+        result.append(
+            {name: image for batch in loader for name, image in zip(batch.image_ids, batch.images, strict=True)}
+        )
+    return result
+
+
+def test_workers_change_nothing_and_epochs_change_everything():
+    alone, two = epochs(make_config(batch_size=5)), epochs(make_config(batch_size=5, num_workers=2))
+    for here, there in zip(alone, two, strict=True):
+        assert list(here) == list(there)
+        assert all(torch.equal(here[name], there[name]) for name in here)
+    first, second = alone
+    assert list(first) != list(second)
+    assert sorted(first) == sorted(second)
+    assert not any(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_no_two_samples_share_a_stream():
+    """The same picture under ten indices gives ten different results, and so do ten seeds of the run."""
+    same = [Shapes("train", num_images=1, image_size=48)[0]] * 10
+    transform = AUGMENTATIONS.build("heavy", (64, 64))
+    images = [sample.image.tobytes() for sample in map(TransformedDataset(same, transform, 0).__getitem__, range(10))]
+    images += [TransformedDataset(same, transform, seed)[0].image.tobytes() for seed in range(1, 11)]
+    assert len(set(images)) == 20
+    seeds = {sample_seed(seed, epoch, index) for seed in range(5) for epoch in range(20) for index in range(100)}
+    assert len(seeds) == 10_000
+    assert max(seeds) > 2**60
+
+
+def test_a_key_is_all_that_matters():
+    dataset = TransformedDataset(Shapes("train", num_images=4), AUGMENTATIONS.build("robust", (64, 64)), seed=1)
+    late = dataset[SampleKey(3, 2)].image
+    assert np.array_equal(late, dataset[SampleKey(3, 2)].image)
+    assert not np.array_equal(late, dataset[2].image)
+    assert np.array_equal(dataset[2].image, dataset[SampleKey(0, 2)].image)
+
+
+def test_the_sampler_is_a_permutation_keyed_by_seed_and_epoch():
+    sampler = KeyedSampler(50, seed=1)
+    orders = []
+    for epoch in (0, 1, 0):
+        sampler.set_epoch(epoch)
+        keys = list(sampler)
+        assert {key.epoch for key in keys} == {epoch}
+        assert sorted(key.index for key in keys) == list(range(50))
+        orders.append(keys)
+    assert orders[0] == orders[2]
+    assert [key.index for key in orders[0]] != [key.index for key in orders[1]]
+    assert orders[0] != list(KeyedSampler(50, seed=2))
+    assert [key.index for key in KeyedSampler(5, seed=0, shuffle=False)] == [0, 1, 2, 3, 4]
+    assert len(sampler) == 50
+
+
+def test_evaluation_keeps_order_and_all_images_and_holds_the_truth_at_the_original_size():
+    config = make_config(batch_size=4)
+    dataset = build_dataset(config)
+    batches = list(build_loader(config, dataset, training=False))
+    assert [len(batch.image_ids) for batch in batches] == [4, 4, 2]
+    assert [name for batch in batches for name in batch.image_ids] == dataset.image_ids
+    truths = [truth for batch in batches for truth in batch.truths["det"]]
+    masks = [mask for batch in batches for mask in batch.truths["seg"]]
+    for sample, truth, mask in zip(dataset, truths, masks, strict=True):
+        assert np.array_equal(truth["boxes"], sample.boxes)
+        assert np.array_equal(truth["labels"], sample.labels)
+        assert np.array_equal(mask, sample.mask)
+        assert mask.dtype == torch.int64
+    target = batches[0].targets["det"][1]
+    assert torch.allclose(target["boxes"], truths[1]["boxes"] * 64 / 48)
+    assert batches[0].image_sizes == [(48, 48)] * 4
+    again = build_loader(config, dataset, training=False)
+    assert torch.equal(next(iter(again)).images, batches[0].images)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_what_is_not_annotated_stays_unknown(training: bool):
+    config = make_config(level="heavy", image_size=[32, 64])
+    (batch,) = build_loader(config, Mixed(), training=training)
+    assert batch.images.shape == (4, 3, 32, 64)
+    assert batch.images.dtype == torch.uint8
+    assert batch.targets["seg"].shape == (4, 32, 64)
+    assert batch.targets["seg"].dtype == torch.int64
+    for name, mask, boxes in zip(batch.image_ids, batch.targets["seg"], batch.targets["det"], strict=True):
+        assert (boxes is None) == (name in "13")
+        assert bool((mask == 255).all()) == (name in "23")
+    if training:
+        assert batch.truths == {}
+    else:
+        assert [truth is None for truth in batch.truths["det"]] == [False, True, False, True]
+        assert [truth is None for truth in batch.truths["seg"]] == [False, False, True, True]
+
+
+def test_collate_keeps_types_of_images_without_objects():
+    empty = replace(
+        Mixed()[0], boxes=np.zeros((0, 4), np.float32), labels=np.zeros(0, np.int64), difficult=np.zeros(0, np.bool_)
+    )
+    target = collate([empty]).targets["det"][0]
+    assert target["boxes"].shape == (0, 4)
+    assert (target["boxes"].dtype, target["labels"].dtype, target["difficult"].dtype) == (
+        torch.float32,
+        torch.int64,
+        torch.bool,
+    )
+
+
+@pytest.mark.parametrize(
+    ("samples", "batch", "drops"),
+    [
+        (10, 4, True),
+        (8, 4, False),
+        (5, 4, True),
+        (6, 4, False),
+        (3, 4, False),
+        (1, 4, False),
+        (4, 4, False),
+        (9, 4, True),
+    ],
+)
+def test_which_last_batch_is_left_out(samples: int, batch: int, drops: bool):
+    config = make_config(batch_size=batch, level="none")
+    sizes = [len(b.image_ids) for b in build_loader(config, [Mixed()[0]] * samples, training=True)]
+    assert _drops_last(samples, batch) == drops or samples % batch == 0
+    assert sum(sizes) == (samples // batch * batch if drops else samples)
+    assert 1 not in sizes or samples == 1
+
+
+def test_an_empty_data_set_is_refused():
+    with pytest.raises(DataError, match="the data set is empty"):
+        build_loader(make_config(), [], training=True)
+
+
+def test_bad_files_reach_the_user_by_name_through_workers(devkit: Path):
+    write_lists(devkit, Main_train="a b c gone", Segmentation_train="a b c gone")
+    config = make_config(num_workers=2, dataset="voc", dataset_root=str(devkit))
+    loader = build_loader(config, build_dataset(config), training=True)
+    with pytest.raises(DataError, match=r"gone\.jpg: the image is missing"):
+        list(loader)
+
+
+def test_the_same_call_takes_a_mapping():
+    mapping = {
+        "data": {"dataset": {"name": "shapes", "num_images": 8}, "image_size": 32},
+        "training": {"batch_size": 2},
+    }
+    assert len(build_dataset(mapping, split="val")) == 2
+    batch = next(iter(build_loader(mapping, build_dataset(mapping, "val"), training=False)))
+    assert batch.images.shape == (2, 3, 32, 32)
+
+
+def test_pinning_and_moving_keep_the_batch_whole():
+    batch = collate([Mixed()[0], Mixed()[1]]).to(torch.device("cpu"))
+    assert batch.targets["det"][1] is None
+    assert batch.image_ids == ["0", "1"]

@@ -1,0 +1,107 @@
+import pytest
+import timm
+import torch
+import torch.nn.functional as F
+from pydantic import ValidationError
+from torch import nn
+
+from mtvision.activations import is_nonlinearity, replace_activations
+from mtvision.registries import ACTIVATIONS
+from mtvision.registry import Component
+
+MODELS = ["test_resnet", "test_efficientnet", "mobilenetv3_small_050", "test_convnext", "swin_tiny_patch4_window7_224"]
+
+FORMULAS = {
+    "relu": lambda x: x.clamp(min=0),
+    "relu6": lambda x: x.clamp(0, 6),
+    "leaky_relu": lambda x: torch.where(x > 0, x, 0.01 * x),
+    "prelu": lambda x: torch.where(x > 0, x, 0.25 * x),
+    "elu": lambda x: torch.where(x > 0, x, x.exp() - 1),
+    "gelu": lambda x: x * (1 + torch.erf(x / 2**0.5)) / 2,
+    "silu": lambda x: x * torch.sigmoid(x),
+    "mish": lambda x: x * torch.tanh(F.softplus(x)),
+    "hardswish": lambda x: x * (x + 3).clamp(0, 6) / 6,
+}
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS.names())
+def test_formula(name):
+    x = torch.linspace(-8, 8, 101)
+    torch.testing.assert_close(ACTIVATIONS.build(name)(x.clone()), FORMULAS[name](x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model_name", "name"), [(model, "leaky_relu") for model in MODELS] + [("test_resnet", "gelu")]
+)
+def test_no_other_nonlinearity_is_left(model_name, name):
+    torch.manual_seed(0)
+    model = timm.create_model(model_name, pretrained=False, features_only=True).eval()
+    images = torch.randn(1, 3, 224, 224)
+    gates = [key for key, module in model.named_modules() if isinstance(module, nn.Sigmoid | nn.Hardsigmoid)]
+    with torch.no_grad():
+        before = model(images)[-1]
+    replaced = replace_activations(model, lambda: ACTIVATIONS.build(name))
+    after = [module for module in model.modules() if is_nonlinearity(module)]
+    assert {type(module) for module in after} == {type(ACTIVATIONS.build(name))}
+    assert replaced == len(after) > 0
+    assert gates == [key for key, module in model.named_modules() if isinstance(module, nn.Sigmoid | nn.Hardsigmoid)]
+    with torch.no_grad():
+        assert not torch.equal(model(images)[-1], before)
+
+
+@pytest.mark.parametrize("model_name", MODELS)
+def test_nothing_activation_like_is_overlooked(model_name):
+    """Whatever timm or torch define as an activation is either a nonlinearity or one of the gates we know."""
+    model = timm.create_model(model_name, pretrained=False, features_only=True)
+    activations = {
+        type(module).__name__
+        for module in model.modules()
+        if type(module).__module__
+        in ("torch.nn.modules.activation", "timm.layers.activations", "timm.layers.activations_me")
+        and not is_nonlinearity(module)
+    }
+    assert activations <= {"Sigmoid", "Hardsigmoid", "HardSigmoid", "Softmax"}
+
+
+def test_shared_modules_stay_shared():
+    shared = nn.ReLU()
+    model = nn.Sequential(shared, nn.Linear(2, 2), shared, nn.Sequential(shared))
+    assert replace_activations(model, nn.PReLU) == 1
+    assert model[0] is model[2] is model[3][0]
+    assert isinstance(model[0], nn.PReLU)
+    assert replace_activations(model, nn.GELU) == 1
+
+
+def test_places_that_are_no_nonlinearity_stay():
+    kept = [nn.Sigmoid(), nn.Hardsigmoid(), nn.Softmax(1), nn.Identity(), nn.Tanh()]
+    model = nn.Sequential(*kept)
+    assert replace_activations(model, nn.ReLU) == 0
+    assert list(model) == kept
+
+
+def test_inplace_and_mode_are_kept():
+    model = nn.Sequential(nn.ReLU(inplace=True), nn.ReLU(), nn.GELU()).eval()
+    replace_activations(model, lambda: nn.SiLU(inplace=True))
+    assert [module.inplace for module in model] == [True, False, False]
+    assert not model[0].training
+
+
+def test_every_place_of_parameters_of_its_own():
+    model = nn.Sequential(nn.ReLU(), nn.ReLU())
+    replace_activations(model, lambda: ACTIVATIONS.build("prelu"))
+    assert len(list(model.parameters())) == 2
+
+
+def test_batch_norm_act_of_timm():
+    norm = timm.layers.BatchNormAct2d(4, act_layer=nn.ReLU)
+    assert replace_activations(norm, nn.GELU) == 1
+    x = torch.randn(2, 4, 3, 3)
+    torch.testing.assert_close(norm.eval()(x), F.gelu(x / (1 + norm.eps) ** 0.5))
+
+
+def test_options():
+    assert ACTIVATIONS.build(Component("leaky_relu", {"negative_slope": 0.2})).negative_slope == 0.2
+    with pytest.raises(ValidationError):
+        ACTIVATIONS.build(Component("leaky_relu", {"negative_slope": -0.2}))
+    with pytest.raises(ValidationError):
+        ACTIVATIONS.build(Component("relu", {"negative_slope": 0.2}))
