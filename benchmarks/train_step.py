@@ -21,7 +21,9 @@ def main(size: int, batch: int, repeats: int, heads: list[str], backbone: str) -
     steps = {"backbone alone": _backbone_step(backbone, images)}
     for head in heads:
         steps[f"{head} + fpn"] = _joint_step({"segmentation_head": head, "backbone": backbone}, images)
-        steps[f"{head}"] = _joint_step({"segmentation_head": head, "detection_head": None, "backbone": backbone}, images)
+        steps[f"{head}"] = _joint_step(
+            {"segmentation_head": head, "detection_head": None, "backbone": backbone}, images
+        )
     steps["fpn"] = _joint_step({"segmentation_head": None, "backbone": backbone}, images)
     seconds: dict[str, list[float]] = {name: [] for name in steps}
     for step in steps.values():
@@ -71,7 +73,8 @@ def _targets(num_images: int, size: int, objects: int = 5) -> dict[str, object]:
     extents = torch.rand(num_images, objects, 2, generator=generator) * size * 0.3 + 8
     boxes = torch.cat([corners, corners + extents], dim=-1)
     det = [
-        {"boxes": b, "labels": torch.arange(objects), "difficult": torch.zeros(objects, dtype=torch.bool)} for b in boxes
+        {"boxes": b, "labels": torch.arange(objects), "difficult": torch.zeros(objects, dtype=torch.bool)}
+        for b in boxes
     ]
     return {"seg": torch.randint(0, 21, (num_images, size, size), generator=generator), "det": det}
 

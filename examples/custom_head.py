@@ -19,6 +19,7 @@ class MyHead(nn.Module):
         self.classify = nn.Sequential(nn.ReLU(), nn.Conv2d(channels, num_classes, 3, padding=1))
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Return logits at the stride of the finest feature."""
         fine, coarse = (reduce(feature) for reduce, feature in zip(self.reduce, features, strict=False))
         coarse = nn.functional.interpolate(coarse, size=fine.shape[-2:], mode="bilinear")
         logits: Tensor = self.classify(fine + coarse)
@@ -28,7 +29,11 @@ class MyHead(nn.Module):
 def main(epochs: int = 3, images: int = 100, run_dir: Path | None = None) -> dict[str, float]:
     config = {
         "system": {"epochs": epochs},
-        "model": {"backbone": "test_resnet", "segmentation_head": {"name": "mine", "channels": 48}, "dropout_rate": 0.0},
+        "model": {
+            "backbone": "test_resnet",
+            "segmentation_head": {"name": "mine", "channels": 48},
+            "dropout_rate": 0.0,
+        },
         "training": {"batch_size": 8},
         "data": {"dataset": {"name": "shapes", "num_images": images, "image_size": 64}, "image_size": 64},
     }

@@ -25,11 +25,11 @@ def main(epochs: int = 8, images: int = 200, lr: float = 0.002) -> dict[str, flo
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * len(loader))
 
     for epoch in range(epochs):
-        loader.sampler.set_epoch(epoch)  # another order and another augmentation each epoch
+        loader.set_epoch(epoch)  # another order and another augmentation each epoch
         model.train()
         for batch in loader:
             losses = model.loss(model(batch.images), batch.targets)  # {"seg": {part: loss}, "det": {part: loss, ...}}
-            total = sum(part for parts in losses.values() for part in parts.values())
+            total = torch.stack([part for parts in losses.values() for part in parts.values()]).sum()
             optimizer.zero_grad()
             total.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import mtvision as mtv
 
-CONFIG = {
+CONFIG: dict[str, dict[str, object]] = {
     "system": {"epochs": 16, "seed": 42},
     "model": {
         "backbone": "resnet18",
@@ -14,7 +14,13 @@ CONFIG = {
         "init_scheme": "kaiming",
         "dropout_rate": 0.0,
     },
-    "training": {"lr": 0.002, "lr_schedule": "cosine", "batch_size": 8, "seg_loss": "cross_entropy", "det_loss": "ciou"},
+    "training": {
+        "lr": 0.002,
+        "lr_schedule": "cosine",
+        "batch_size": 8,
+        "seg_loss": "cross_entropy",
+        "det_loss": "ciou",
+    },
     "data": {
         "dataset": {"name": "shapes", "num_images": 500, "image_size": 128},
         "image_size": 128,
@@ -24,8 +30,9 @@ CONFIG = {
 
 
 def main(run_dir: Path | None = None, seed: int = 42, epochs: int | None = None, images: int = 500) -> dict[str, float]:
-    config = mtv.Config(**CONFIG).replace(
-        {"system.seed": seed, "system.epochs": epochs or CONFIG["system"]["epochs"], "data.dataset.num_images": images}
+    config = mtv.Config(**CONFIG)
+    config = config.replace(
+        {"system.seed": seed, "system.epochs": epochs or config.system.epochs, "data.dataset.num_images": images}
     )
     result = mtv.train(config, run_dir=run_dir)
     model = mtv.load_model(result.run_dir)

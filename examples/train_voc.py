@@ -1,6 +1,6 @@
 """Train on a folder in Pascal VOC's layout: masks only, boxes only or both.
 
-    python examples/train_voc.py --data-root path/to/VOC2012 --run-dir runs/voc training.lr=0.001 model.backbone=resnet34
+    python examples/train_voc.py --data-root path/to/VOC2012 --run-dir runs/voc training.lr=0.001
 
 Whatever follows the options overrides the config, by dotted key. The same command on an unfinished run goes on with it.
 """

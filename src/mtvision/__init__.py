@@ -34,8 +34,7 @@ from mtvision.registries import (
     TASKS,
 )
 from mtvision.tasks.base import Task
-from mtvision.training import optimizers as _optimizers
-from mtvision.training import schedule as _schedule
+from mtvision.training import optimizers, schedule  # noqa: F401 - the import fills their registries
 from mtvision.types import Batch, Classes, FeatureInfo, Prediction, Sample
 
 if TYPE_CHECKING:
@@ -87,12 +86,18 @@ __all__ = [
     "Task",
     "Trainer",
     "TrainingError",
+    "activations",
+    "backbones",
     "build_dataset",
     "build_loader",
     "build_model",
     "data",
     "evaluate",
+    "heads",
+    "initializers",
     "load_model",
+    "losses",
+    "necks",
     "train",
     "visualize",
 ]

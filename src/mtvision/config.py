@@ -21,16 +21,16 @@ Count = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """A frozen group of settings that refuses unknown keys."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=()
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
 
 
 class SystemConfig(Section):
     """Where and how long a run goes."""
 
     epochs: Count = 60
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N")
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N"
+    )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     deterministic: bool = False
@@ -52,11 +52,15 @@ class ModelConfig(Section):
     detection_head: Annotated[Component, In(registries.DETECTION_HEADS)] | None = Component("fpn")
     activation: Annotated[Component, In(registries.ACTIVATIONS)] = Component("relu")
     init_scheme: Annotated[Component, In(registries.INITIALIZERS)] = Component("xavier")
-    init_backbone: bool | None = Field(None, description="null: exactly when the backbone is not pretrained")
-    zero_init_residual: bool = Field(False, description="start every residual block as the identity")
+    init_backbone: bool | None = Field(default=None, description="null: exactly when the backbone is not pretrained")
+    zero_init_residual: bool = Field(default=False, description="start every residual block as the identity")
     dropout_rate: Fraction = 0.3
-    pretrained: bool | LenientPath = Field(False, description="true: timm's weights; a path: a local file of weights")
-    num_classes: NumClasses | None = Field(None, description="null: those of the data set, VOC's where there is none")
+    pretrained: bool | LenientPath = Field(
+        default=False, description="true: timm's weights; a path: a local file of weights"
+    )
+    num_classes: NumClasses | None = Field(
+        default=None, description="null: those of the data set, VOC's where there is none"
+    )
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -77,17 +81,19 @@ class TrainingConfig(Section):
 
     lr: Positive = 0.002
     lr_schedule: Annotated[Component, In(registries.SCHEDULES)] = Component("cosine")
-    warmup_epochs: NonNegative = Field(1.0, description="linear warm-up from 0, in epochs")
+    warmup_epochs: NonNegative = Field(default=1.0, description="linear warm-up from 0, in epochs")
     optimizer: Annotated[Component, In(registries.OPTIMIZERS)] = Component("adamw")
     batch_size: Count = 32
-    accumulate: Annotated[int, Field(ge=1)] = Field(1, description="batches an optimizer step")
+    accumulate: Annotated[int, Field(ge=1)] = Field(default=1, description="batches an optimizer step")
     weight_decay: NonNegative = 0.0
-    clip_norm: Positive | None = Field(10.0, description="largest norm of the gradient; null: no limit")
+    clip_norm: Positive | None = Field(default=10.0, description="largest norm of the gradient; null: no limit")
     loss_weights: dict[str, NonNegative] = {"seg": 1.0, "det": 1.0}
     seg_loss: Annotated[Component, In(registries.SEGMENTATION_LOSSES)] = Component("cross_entropy")
     det_loss: Annotated[Component, In(registries.BOX_LOSSES)] = Component("ciou")
     det_class_loss: Annotated[Component, In(registries.CLASSIFICATION_LOSSES)] = Component("focal")
-    monitor: str = Field("score", description="metric that tells the best epoch; score: mean of the tasks' main metrics")
+    monitor: str = Field(
+        default="score", description="metric that tells the best epoch; score: mean of the tasks' main metrics"
+    )
 
 
 class DataConfig(Section):
@@ -112,7 +118,7 @@ class Config(Section):
     """Everything that makes a run; ``Config(**mapping)``, `Config.load` and `as_config` read it.
 
     Raises:
-        ConfigError: with one sentence for each problem: unknown keys, unknown names, wrong options, values out of range.
+        ConfigError: with one sentence for each problem: unknown keys, unknown names, wrong options, wrong values.
 
     Example:
         >>> Config(training={"lr": 0.01}).training.lr
@@ -148,7 +154,7 @@ class Config(Section):
             raise ConfigError(error.problems, source=str(path)) from None
 
     def dump(self) -> dict[str, Any]:
-        """Return plain values (str, int, float, bool, dict, list, None) from which ``Config(**...)`` makes an equal config."""
+        """Return plain values, as YAML and JSON have them, from which ``Config(**...)`` makes an equal config."""
         return self.model_dump(mode="json")
 
     def save(self, path: str | Path) -> None:

@@ -38,10 +38,8 @@ def problem_sentences(error: ValidationError, root: type[BaseModel]) -> list[str
     sentences = []
     for item in error.errors():
         path = [str(part) for part in item["loc"] if str(part).isidentifier() or isinstance(part, int)]
-        if item["type"] == "extra_forbidden":
-            text = "unknown key." + _suggestion(path, root)
-        else:
-            text = error_sentence(item)
+        unknown = item["type"] == "extra_forbidden"
+        text = "unknown key." + _suggestion(path, root) if unknown else error_sentence(item)
         sentences.append(f"{'.'.join(path)}: {text}" if path else text)
     return list(dict.fromkeys(sentences))
 

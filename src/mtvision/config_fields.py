@@ -133,7 +133,7 @@ def parse_yaml(source: Path | str) -> Any:
     """
     try:
         text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
-        content = yaml.load(text, Loader=_Loader)  # noqa: S506 - a subclass of SafeLoader
+        content = yaml.load(text, Loader=_Loader)
     except OSError as error:
         raise ConfigError([f"{source}: cannot be read ({error.strerror})"]) from None
     except yaml.YAMLError as error:

@@ -27,9 +27,7 @@ from mtvision.types import Classes, FeatureInfo
 logger = logging.getLogger(__name__)
 
 
-def build_model(
-    config: Config | Mapping[str, Any] | str | Path, *, classes: Classes | None = None
-) -> MultiTaskModel:
+def build_model(config: Config | Mapping[str, Any] | str | Path, *, classes: Classes | None = None) -> MultiTaskModel:
     """Build the network that a config describes; the same config and seed give the same weights.
 
     Args:
@@ -71,7 +69,7 @@ def _build(cfg: Config, classes: Classes | None) -> MultiTaskModel:
 
 
 def standard_tasks(cfg: Config, classes: Classes | None) -> dict[str, Component]:
-    """Return the two tasks that the config's own keys describe, as components of `TASKS`; a null head leaves one out."""
+    """Return the two tasks that the config's own keys describe, as components of `TASKS`; a null head: none."""
     if cfg.model.num_classes is not None:
         num_classes = cfg.model.num_classes.model_dump()
     else:
@@ -136,7 +134,10 @@ def _with_dropout(registry: Registry[Any], head: Component, rate: float) -> Comp
         return Component(head.name, {**head.options, "dropout_rate": rate})
     if rate > 0:
         logger.warning(
-            "%s '%s' has no option 'dropout_rate': model.dropout_rate=%g does not act in it", registry.noun, head.name, rate
+            "%s '%s' has no option 'dropout_rate': model.dropout_rate=%g does not act in it",
+            registry.noun,
+            head.name,
+            rate,
         )
     return head
 
@@ -146,7 +147,7 @@ def _replace_activations(model: nn.Module, cfg: ModelConfig) -> None:
 
 
 def _initialize(model: MultiTaskModel, cfg: ModelConfig) -> None:
-    """Scheme first (backbone too where asked), then the norms of an untouched backbone, then every head's prior bias."""
+    """Scheme first (backbone too where asked), then the norms of a backbone left alone, then the prior biases."""
     initializer = registries.INITIALIZERS.build(cfg.init_scheme)
     initialize(model.tasks, initializer)
     if cfg.initializes_backbone:

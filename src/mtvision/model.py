@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtvision.data.loader import collate
 from mtvision.data.images import ImageSource, as_sample
+from mtvision.data.loader import collate
 from mtvision.errors import ConfigError
 from mtvision.layers.normalization import IMAGENET_MEAN, IMAGENET_STD, InputNormalization
 from mtvision.registries import AUGMENTATIONS

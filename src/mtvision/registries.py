@@ -1,4 +1,4 @@
-"""The registries, one a role. Each states what its factories are called with; everything else is a keyword-only option."""
+"""The registries, one a role. Each states what its factories are called with; all else is a keyword-only option."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias

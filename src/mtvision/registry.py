@@ -82,7 +82,9 @@ class Registry(Generic[T]):
         def decorate(factory: F) -> F:
             if name in self._factories:
                 owner = self._factories[name]
-                raise RegistryError(f"{self.noun} '{name}' is already registered by {owner.__module__}.{owner.__qualname__}")
+                raise RegistryError(
+                    f"{self.noun} '{name}' is already registered by {owner.__module__}.{owner.__qualname__}"
+                )
             self._check_signature(name, factory)
             self._factories[name] = factory
             return factory
@@ -192,4 +194,3 @@ def load_plugins() -> None:
     """Import what installed packages declare under the entry-point group ``mtvision.plugins``, once."""
     for entry_point in entry_points(group=PLUGIN_GROUP):
         entry_point.load()
-

@@ -46,7 +46,7 @@ class Classes:
 
 
 class DetectionTarget(TypedDict):
-    """Objects of one image: boxes ``(M, 4)`` float xyxy pixels, labels ``(M,)`` int64 0-based, difficult ``(M,)`` bool."""
+    """Objects of one image: boxes ``(M, 4)`` float xyxy pixels, labels ``(M,)`` 0-based, difficult ``(M,)`` bool."""
 
     boxes: Tensor
     labels: Tensor
@@ -96,7 +96,7 @@ class Batch:
 
     Attributes:
         images: uint8 ``(N, 3, H, W)`` RGB; the model normalises.
-        targets: by task name, in pixels of ``images``: ``seg`` int64 ``(N, H, W)``, all 255 for an image without a mask;
+        targets: by task name, in pixels of ``images``: ``seg`` int64 ``(N, H, W)``, all 255 for an image without mask;
             ``det`` a list with a `DetectionTarget` for each image, None where nobody looked for objects.
         image_ids: of each image.
         image_sizes: ``(H, W)`` of each image as stored.

@@ -3,6 +3,7 @@
 import albumentations as A
 import pytest
 import yaml
+
 from mtvision import ConfigError
 from mtvision.config import Config, as_config
 from mtvision.config_errors import flat_differences
@@ -98,7 +99,10 @@ def test_all_problems_are_reported_at_once_each_with_path_and_suggestion():
         ({"training": {"batch_size": True}}, "training.batch_size: must be an integer, got True"),
         ({"training": {"lr": float("nan")}}, "training.lr: must be a finite number, got nan"),
         ({"training": {"loss_weights": {"seg": -1.0}}}, "training.loss_weights.seg: must be at least 0, got -1.0"),
-        ({"training": {"seg_loss": {"name": "focal", "gamma": -1}}}, "training.seg_loss.gamma: must be at least 0, got -1"),
+        (
+            {"training": {"seg_loss": {"name": "focal", "gamma": -1}}},
+            "training.seg_loss.gamma: must be at least 0, got -1",
+        ),
         ({"training": {"det_loss": "cious"}}, "training.det_loss: unknown loss 'cious'. Did you mean 'ciou'?"),
         ({"model": {"dropout_rate": 1.0}}, "model.dropout_rate: must be less than 1, got 1.0"),
         ({"model": {"backbone": "resnet81"}}, "model.backbone: unknown backbone 'resnet81'. Did you mean 'resnet18'?"),

@@ -3,12 +3,12 @@
 import itertools
 import logging
 
-import mtvision as mtv
 import pytest
 import torch
-from mtvision import ConfigError
 from torch import nn
 
+import mtvision as mtv
+from mtvision import ConfigError
 from tests.core.test_config import BEST_RUN, OPTIMAL_CONFIG
 
 SMALL = {"backbone": "test_resnet", "dropout_rate": 0.0}
@@ -184,7 +184,9 @@ def test_preprocessing_is_part_of_the_model():
     given = {"name": "normalize", "mean": [0.1, 0.2, 0.3], "std": [0.5, 0.5, 0.5]}
     model = mtv.build_model({"model": SMALL, "data": {"preprocessing": given}})
     assert not model.normalization.pending
-    assert model.normalization(images)[0, 2].mean().item() == pytest.approx((images[0, 2] / 255).mean().item() * 2 - 0.6, abs=1e-4)
+    assert model.normalization(images)[0, 2].mean().item() == pytest.approx(
+        (images[0, 2] / 255).mean().item() * 2 - 0.6, abs=1e-4
+    )
     assert mtv.build_model({"model": SMALL, "data": {"preprocessing": "normalize"}}).normalization.pending
 
 

@@ -3,10 +3,21 @@
 import subprocess
 import sys
 
-import mtvision as mtv
 import pytest
 
-SATELLITES = ["timm", "albumentations", "torchmetrics", "matplotlib", "optuna", "torchvision", "cv2", "accelerate", "rich"]
+import mtvision as mtv
+
+SATELLITES = [
+    "timm",
+    "albumentations",
+    "torchmetrics",
+    "matplotlib",
+    "optuna",
+    "torchvision",
+    "cv2",
+    "accelerate",
+    "rich",
+]
 
 
 def test_import_loads_none_of_the_satellites():

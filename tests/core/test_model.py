@@ -2,17 +2,17 @@
 
 import copy
 
-import mtvision as mtv
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+import mtvision as mtv
 from mtvision import DataError
 from mtvision.heads.detection.base import encode_distances
 from mtvision.tasks.detection import DetectionOutput
 from mtvision.tasks.segmentation import SegmentationOutput
 from mtvision.training.evaluation import score
-from PIL import Image
-
 from tests.core.test_factory import SMALL, synthetic_targets
 
 

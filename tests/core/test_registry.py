@@ -2,11 +2,12 @@
 
 from typing import Annotated
 
-import mtvision as mtv
 import pytest
+from pydantic import Field, ValidationError
+
+import mtvision as mtv
 from mtvision.errors import RegistryError
 from mtvision.registry import Catalogue, Component, Registry
-from pydantic import Field, ValidationError
 
 
 @pytest.fixture
@@ -55,7 +56,9 @@ def test_a_factory_of_another_signature_is_refused(heads, factory, sentence):
 
 
 def test_names_match_wildcards_and_fall_back(heads):
-    heads.set_fallback(Catalogue(lambda name: (lambda channels: name) if name == "outside" else None, lambda: ["outside"]))
+    heads.set_fallback(
+        Catalogue(lambda name: (lambda channels: name) if name == "outside" else None, lambda: ["outside"])
+    )
     assert heads.names() == ["plain", "outside"]
     assert heads.names("out*") == ["outside"]
     assert "outside" in heads

@@ -6,9 +6,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from conftest import write_image, write_item, write_lists, write_mask, write_xml
 from PIL import Image
 
+from conftest import write_image, write_item, write_lists, write_mask, write_xml
 from mtvision.data import VOC, check
 from mtvision.errors import DataError
 from mtvision.registries import DATASETS

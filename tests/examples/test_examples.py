@@ -5,9 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import mtvision as mtv
 import pytest
 from PIL import Image
+
+import mtvision as mtv
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from mtvision.registries import SCHEDULES
 from mtvision.registry import Component
 from mtvision.training.schedule import learning_rate

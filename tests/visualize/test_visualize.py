@@ -1,14 +1,15 @@
 """Pictures: what was asked for is where it should be."""
 
-import mtvision as mtv
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
+import mtvision as mtv
 from mtvision.visualize import draw
 from mtvision.visualize.curves import write_curves
 from mtvision.visualize.draw import class_color
 from mtvision.visualize.panel import write_panel
-from PIL import Image
 
 CLASSES = mtv.Classes(("background", "cat", "dog"), ("cat", "dog"))
 

@@ -50,6 +50,6 @@ def _from_tensor(image: Tensor) -> NDArray[np.uint8]:
         return np.ascontiguousarray(values)
     if values.dtype.kind != "f" or values.min() < 0 or values.max() > 1:
         raise DataError(
-            f"an image tensor: expected uint8, or float in [0, 1], got {image.dtype} in [{values.min()}, {values.max()}]"
+            f"an image tensor: expected uint8 or float in [0, 1], got {image.dtype} in [{values.min()}, {values.max()}]"
         )
     return np.ascontiguousarray((values * 255).round().astype(np.uint8))

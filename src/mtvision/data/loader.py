@@ -1,9 +1,9 @@
 """From a config and a data set to batches."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 
 from mtvision.config import Config, as_config
 from mtvision.data.augment import resize_only
+from mtvision.data.base import SampleDataset
 from mtvision.data.sampler import KeyedSampler, PairedDataset, TransformedDataset
 from mtvision.errors import DataError
 from mtvision.registries import AUGMENTATIONS, DATASETS
@@ -23,7 +24,16 @@ logger = logging.getLogger(__name__)
 ConfigLike: TypeAlias = Config | Mapping[str, Any] | str | Path
 
 
-def build_dataset(cfg: ConfigLike, split: str = "train") -> Sequence[Sample]:
+class Loader(DataLoader[Any]):
+    """A ``DataLoader`` that yields `Batch`."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, counted from 0, whose order and augmentation come next; without effect in evaluation."""
+        if isinstance(self.sampler, KeyedSampler):
+            self.sampler.set_epoch(epoch)
+
+
+def build_dataset(cfg: ConfigLike, split: str = "train") -> SampleDataset:
     """Build the data set that ``data.dataset`` and ``data.dataset_root`` name.
 
     Args:
@@ -32,7 +42,7 @@ def build_dataset(cfg: ConfigLike, split: str = "train") -> Sequence[Sample]:
 
     Raises:
         ConfigError: for any problem of the config.
-        DataError: if the data set cannot be opened or lacks the split.
+        DataError: if the data set cannot be opened, lacks the split, or does not tell its ``classes``.
 
     Example:
         >>> dataset = build_dataset({"data": {"dataset": {"name": "shapes", "num_images": 8}}}, split="val")
@@ -40,14 +50,17 @@ def build_dataset(cfg: ConfigLike, split: str = "train") -> Sequence[Sample]:
         2
     """
     data = as_config(cfg).data
-    return DATASETS.build(data.dataset, data.dataset_root, split)
+    dataset = DATASETS.build(data.dataset, data.dataset_root, split)
+    if not hasattr(dataset, "classes"):
+        raise DataError(f"data set '{data.dataset.name}' has no attribute 'classes': an mtvision.Classes is expected")
+    return cast(SampleDataset, dataset)
 
 
-def build_loader(cfg: ConfigLike, dataset: Sequence[Sample], *, training: bool) -> "DataLoader[Any]":
-    """Build a ``DataLoader`` that yields `Batch`.
+def build_loader(cfg: ConfigLike, dataset: Sequence[Sample], *, training: bool) -> Loader:
+    """Build a loader that yields `Batch`.
 
     In training the order is shuffled and ``data.augmentation_level`` acts, both as functions of (``system.seed``,
-    epoch, index) alone: call ``loader.sampler.set_epoch(epoch)`` before each epoch. An incomplete last batch is left
+    epoch, index) alone: call ``loader.set_epoch(epoch)`` before each epoch. An incomplete last batch is left
     out where at least two full ones remain, or where it has a single image, which batch norm cannot take. In evaluation
     the order is kept, images are only resized, none is left out, and ``truths`` holds the annotations at the original
     size.

@@ -30,7 +30,7 @@ class InputNormalization(nn.Module):
         self.pending = mean is None or std is None
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN if mean is None else mean).view(3, 1, 1))
         self.register_buffer("std", torch.tensor(IMAGENET_STD if std is None else std).view(3, 1, 1))
-        self.register_load_state_dict_post_hook(_mark_known)
+        self.register_load_state_dict_post_hook(_mark_known)  # type: ignore[no-untyped-call]
 
     def set_statistics(self, mean: Sequence[float], std: Sequence[float]) -> None:
         """Set mean and standard deviation of values in [0, 1]."""

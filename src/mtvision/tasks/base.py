@@ -13,10 +13,13 @@ if TYPE_CHECKING:
 class Task(nn.Module, ABC):
     """Head + loss + postprocess + metrics.
 
-    ``main_metric`` names the entry of ``metrics().compute()`` that stands for the task in a combined score.
+    Attributes:
+        main_metric: the entry of ``metrics().compute()`` that stands for the task in a combined score.
+        class_metrics: the entries that hold one value a class.
     """
 
     main_metric: ClassVar[str]
+    class_metrics: ClassVar[frozenset[str]] = frozenset()
 
     @abstractmethod
     def forward(self, features: Sequence[Tensor], image_size: tuple[int, int]) -> Any:
@@ -40,4 +43,4 @@ class Task(nn.Module, ABC):
 
     @abstractmethod
     def metrics(self) -> "MetricCollection":
-        """Return new metrics; ``update(predictions, truths)`` takes two lists, a truth of None (not annotated) is skipped."""
+        """Return new metrics; ``update(predictions, truths)`` takes two lists; a truth of None is skipped."""

@@ -55,6 +55,7 @@ class DetectionTask(Task):
     """
 
     main_metric: ClassVar[str] = "map50"
+    class_metrics: ClassVar[frozenset[str]] = frozenset({"ap50", "ap50_95"})
 
     def __init__(
         self,

@@ -44,6 +44,7 @@ class SegmentationTask(Task):
     """
 
     main_metric: ClassVar[str] = "miou"
+    class_metrics: ClassVar[frozenset[str]] = frozenset({"iou"})
 
     def __init__(self, head: nn.Module, num_classes: int, loss: Loss, class_names: Sequence[str] = ()) -> None:
         super().__init__()

@@ -124,7 +124,9 @@ def read_description(folder: Path) -> Description:
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(f"{path}: not a checkpoint description ({error})") from None
     if description.format > FORMAT:
-        raise CheckpointError(f"{path}: written by a newer mtvision (format {description.format}, this one reads {FORMAT})")
+        raise CheckpointError(
+            f"{path}: written by a newer mtvision (format {description.format}, this one reads {FORMAT})"
+        )
     return description
 
 
@@ -196,7 +198,13 @@ def random_state() -> dict[str, Any]:
     return {
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [str(name), torch.from_numpy(np.asarray(keys).astype(np.int64)), int(position), int(has_gauss), float(cached)],
+        "numpy": [
+            str(name),
+            torch.from_numpy(np.asarray(keys).astype(np.int64)),
+            int(position),
+            int(has_gauss),
+            float(cached),
+        ],
         "python": [kind, list(internal), gauss],
     }
 

@@ -26,7 +26,9 @@ def resolve_device(name: str) -> torch.device:
     device = torch.device(name)
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if not available[device.type] or (device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count()):
-        raise ConfigError([f"system.device: '{name}' is not available on this machine; use 'auto' to take what there is"])
+        raise ConfigError(
+            [f"system.device: '{name}' is not available on this machine; use 'auto' to take what there is"]
+        )
     return device
 
 

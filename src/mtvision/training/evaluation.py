@@ -4,7 +4,7 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,7 +46,9 @@ class LossMeter:
     def update(self, losses: Mapping[str, Tensor], num_images: int) -> None:
         """Add the losses of one batch."""
         for name, value in losses.items():
-            addition = value.detach().double() * num_images if value.device.type != "mps" else value.detach() * num_images
+            addition = (
+                value.detach().double() * num_images if value.device.type != "mps" else value.detach() * num_images
+            )
             self._sums[name] = self._sums[name] + addition if name in self._sums else addition
         self._weight += num_images
 
@@ -86,7 +88,6 @@ def score(
     forward: Callable[[Tensor], dict[str, Any]] | None = None,
     weights: Mapping[str, float] | None = None,
     classes: Classes | None = None,
-    context: AbstractContextManager[Any] | None = None,
 ) -> EvaluationResult:
     """Return losses and metrics over batches that carry ``truths``.
 
@@ -96,7 +97,6 @@ def score(
         forward: what to call in place of ``model``, e.g. its compiled or wrapped form.
         weights: of the tasks in the total loss.
         classes: names of the tables' rows; numbers where there are none.
-        context: entered around the loop, e.g. a progress display.
     """
     metrics = {name: model.task(name).metrics() for name in model.tasks}
     meter = LossMeter()
@@ -109,17 +109,18 @@ def score(
             for name in model.tasks:
                 predictions = model.task(name).postprocess(outputs[name], batch.image_sizes)
                 metrics[name].update(predictions, batch.truths[name])
-    return _result(metrics, meter.means(), classes or model.classes)
+    return _result(model, metrics, meter.means(), classes or model.classes)
 
 
 def metric_directions(model: MultiTaskModel) -> dict[str, bool]:
-    """Return whether higher is better, for each metric by its full name, without any data."""
+    """Return whether higher is better, for each scalar metric by its full name, without any data."""
     directions = {}
     for task in model.tasks:
         for name, metric in model.task(task).metrics().items():
             values = _compute(metric)
             names = values if isinstance(values, Mapping) else [name]
-            directions.update({f"{task}/{key}": metric.higher_is_better is not False for key in names})
+            scalars = [key for key in names if key not in model.task(task).class_metrics]
+            directions.update({f"{task}/{key}": metric.higher_is_better is not False for key in scalars})
     return directions
 
 
@@ -130,17 +131,20 @@ def combined_score(model: MultiTaskModel, metrics: Mapping[str, float]) -> float
     return sum(scored) / len(scored) if scored else math.nan
 
 
-def _result(metrics: Mapping[str, Any], losses: dict[str, float], classes: Classes | None) -> EvaluationResult:
+def _result(
+    model: MultiTaskModel, metrics: Mapping[str, Any], losses: dict[str, float], classes: Classes | None
+) -> EvaluationResult:
     scalars: dict[str, float] = {}
     tables: dict[str, dict[str, float]] = {}
     for task, collection in metrics.items():
         names = classes.names(task) if classes is not None else ()
         for key, value in _compute(collection).items():
-            if value.ndim == 0:
-                scalars[f"{task}/{key}"] = float(value)
+            if key in model.task(task).class_metrics:
+                values = value.reshape(-1).tolist()  # torchmetrics makes a scalar of a single class
+                rows = names if len(names) == len(values) else tuple(map(str, range(len(values))))
+                tables[f"{task}/{key}"] = dict(zip(rows, values, strict=True))
             else:
-                rows = names if len(names) == len(value) else tuple(str(i) for i in range(len(value)))
-                tables[f"{task}/{key}"] = dict(zip(rows, value.tolist(), strict=True))
+                scalars[f"{task}/{key}"] = float(value)
     return EvaluationResult(scalars, losses, tables)
 
 

@@ -14,7 +14,13 @@ Parameters = Iterable[nn.Parameter]
 
 @OPTIMIZERS.register("adamw")
 def adamw(
-    parameters: Parameters, lr: float, weight_decay: float, *, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8
+    parameters: Parameters,
+    lr: float,
+    weight_decay: float,
+    *,
+    beta1: float = 0.9,
+    beta2: float = 0.999,
+    eps: float = 1e-8,
 ) -> optim.Optimizer:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101)."""
     return optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(beta1, beta2), eps=eps)

@@ -59,7 +59,7 @@ def train(
 ) -> RunResult:
     """Do all of it: data, model, training, curves and a panel of predictions.
 
-    The same call on an unfinished run folder goes on after its last whole epoch, and on a finished one returns its result.
+    The same call on an unfinished run folder goes on after its last whole epoch; a finished one is only read.
 
     Args:
         config: a `Config`, a mapping or the path of a YAML file.
@@ -142,10 +142,10 @@ def resolve(config: Config, classes: Classes | None) -> Config:
         return config.replace({"model.num_classes": classes.num_classes})
     heads = {"seg": config.model.segmentation_head, "det": config.model.detection_head}
     problems = [
-        f"model.num_classes.{task}: {number}, but the data set has {classes.num_classes[task]} "
-        f"({', '.join(classes.names(task)[:5])}{', ...' if len(classes.names(task)) > 5 else ''}); leave it out to take those"
-        for task, number in given.model_dump().items()
-        if heads[task] is not None and number != classes.num_classes[task]
+        f"model.num_classes.{task}: {number}, but the data set has {len(names)} ({', '.join(names[:5])}"
+        f"{', ...' if len(names) > 5 else ''}); leave it out to take those"
+        for task, number, names in ((task, number, classes.names(task)) for task, number in given.model_dump().items())
+        if heads[task] is not None and number != len(names)
     ]
     if problems:
         raise ConfigError(problems)

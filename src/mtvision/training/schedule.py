@@ -15,7 +15,7 @@ Epoch = Annotated[float, Field(ge=0)]
 def constant(epochs: float) -> Schedule:
     """Keep the base learning rate."""
     del epochs
-    return lambda epoch: 1.0
+    return lambda _epoch: 1.0
 
 
 @SCHEDULES.register("cosine")

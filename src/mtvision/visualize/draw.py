@@ -82,7 +82,9 @@ def class_color(index: int) -> Color:
 
 def _blend(picture: NDArray[np.uint8], mask: NDArray[Any], opacity: float) -> NDArray[np.uint8]:
     if mask.shape != picture.shape[:2]:
-        raise ValueError(f"the mask is {mask.shape[0]} x {mask.shape[1]}, the image {picture.shape[0]} x {picture.shape[1]}")
+        raise ValueError(
+            f"the mask is {mask.shape[0]} x {mask.shape[1]}, the image {picture.shape[0]} x {picture.shape[1]}"
+        )
     colors = np.array([class_color(i) for i in range(256)], dtype=np.float32)
     colors[VOID] = _VOID_COLOR
     mixed = (1 - opacity) * picture + opacity * colors[mask]
