@@ -1,7 +1,7 @@
 """From a config and a data set to batches."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
 
@@ -86,10 +86,10 @@ def build_loader(cfg: ConfigLike, dataset: Sequence[Sample], *, training: bool) 
     return _training_loader(config, dataset) if training else _evaluation_loader(config, dataset)
 
 
-def _training_loader(config: Config, dataset: Sequence[Sample]) -> "DataLoader[Any]":
+def _training_loader(config: Config, dataset: Sequence[Sample]) -> Loader:
     seed = config.system.seed
     transform = AUGMENTATIONS.build(config.data.augmentation_level, config.data.image_size)
-    return DataLoader(
+    return Loader(
         TransformedDataset(dataset, transform, seed),
         sampler=KeyedSampler(len(dataset), seed),
         drop_last=_drops_last(len(dataset), config.training.batch_size),
@@ -98,9 +98,9 @@ def _training_loader(config: Config, dataset: Sequence[Sample]) -> "DataLoader[A
     )
 
 
-def _evaluation_loader(config: Config, dataset: Sequence[Sample]) -> "DataLoader[Any]":
+def _evaluation_loader(config: Config, dataset: Sequence[Sample]) -> Loader:
     pairs = PairedDataset(dataset, resize_only(config.data.image_size))
-    return DataLoader(pairs, collate_fn=_collate_pairs, **_common_options(config))
+    return Loader(pairs, collate_fn=_collate_pairs, **_common_options(config))
 
 
 def _common_options(config: Config) -> dict[str, Any]:
