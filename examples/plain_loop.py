@@ -35,7 +35,7 @@ def main(epochs: int = 8, images: int = 200, lr: float = 0.002) -> dict[str, flo
             torch.nn.utils.clip_grad_norm_(model.parameters(), 10.0)
             optimizer.step()
             schedule.step()
-        print(f"epoch {epoch + 1}: loss of the last batch {float(total):.3f}")
+        print(f"epoch {epoch + 1}: loss of the last batch {total.item():.3f}")
 
     result = mtv.evaluate(model, val_data)
     print(result)

@@ -8,9 +8,9 @@ import mtvision as mtv
 CONFIG: dict[str, dict[str, object]] = {
     "system": {"epochs": 16, "seed": 42},
     "model": {
-        "backbone": "resnet18",
+        "backbone": "test_resnet",  # timm's smallest ResNet, 0.4 M parameters; any other timm name works here
         "segmentation_head": "unet",
-        "detection_head": "fpn",
+        "detection_head": {"name": "fpn", "channels": 64},
         "init_scheme": "kaiming",
         "dropout_rate": 0.0,
     },

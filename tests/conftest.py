@@ -5,6 +5,10 @@ import os
 import pytest
 import torch
 
+from devkit_folder import devkit, real_pack  # noqa: F401 - fixtures of all tests
+from mtvision import registries
+from mtvision.registry import Registry
+
 torch.set_num_threads(1)
 
 
@@ -12,3 +16,13 @@ torch.set_num_threads(1)
 def _own_cache(tmp_path_factory):
     """Keep statistics that tests compute out of the user's cache."""
     os.environ["MTVISION_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True)
+def _registries_as_they_were():
+    """Forget what a test registered."""
+    all_of_them = [value for value in vars(registries).values() if isinstance(value, Registry)]
+    before = [(dict(registry._factories), dict(registry._options_models)) for registry in all_of_them]
+    yield
+    for registry, (factories, options) in zip(all_of_them, before, strict=True):
+        registry._factories, registry._options_models = factories, options

@@ -24,6 +24,10 @@ class RegistryError(MtvisionError, LookupError):
 class DataError(MtvisionError, ValueError):
     """A file or folder of a data set that cannot be used; the message names it."""
 
+    def __init__(self, message: str) -> None:
+        # A loader's worker process hands an error on as the text of its traceback; the sentence is the end of it.
+        super().__init__(message.rpartition(f"{__name__}.DataError: ")[2].rstrip())
+
 
 class CheckpointError(MtvisionError, RuntimeError):
     """A checkpoint or run folder that is missing, damaged or belongs to another config."""

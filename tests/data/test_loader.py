@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import write_lists
+from devkit_folder import write_lists
 from mtvision.config import Config
 from mtvision.data import KeyedSampler, SampleKey, Shapes, TransformedDataset, build_dataset, build_loader, collate
 from mtvision.data.loader import _drops_last

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from conftest import write_image, write_item, write_lists, write_mask, write_xml
+from devkit_folder import write_image, write_item, write_lists, write_mask, write_xml
 from mtvision.data import VOC, check
 from mtvision.errors import DataError
 from mtvision.registries import DATASETS

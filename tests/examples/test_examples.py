@@ -54,16 +54,13 @@ def test_plain_loop_stays_short():
 
 
 def test_custom_head_trains_by_name_without_touching_the_package(tmp_path):
-    try:
-        metrics = load("custom_head").main(epochs=1, images=12, run_dir=tmp_path / "run")
-    finally:
-        mtv.SEGMENTATION_HEADS._factories.pop("mine", None)
+    metrics = load("custom_head").main(epochs=1, images=12, run_dir=tmp_path / "run")
     assert 0 <= metrics["seg/miou"] <= 1
 
 
-def test_train_voc_takes_a_folder_and_overrides(voc_root, tmp_path):
+def test_train_voc_takes_a_folder_and_overrides(devkit, tmp_path):
     overrides = ["system.epochs=1", "model.backbone=test_resnet", "data.image_size=64", "training.batch_size=2"]
-    result = load("train_voc").main(voc_root, tmp_path / "run", overrides=overrides)
+    result = load("train_voc").main(devkit, tmp_path / "run", overrides=overrides)
     assert (tmp_path / "run" / "plots" / "curves.png").exists()
     assert "seg/miou" in result.metrics
 

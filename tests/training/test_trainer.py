@@ -199,6 +199,32 @@ def test_every_way_of_training_trains(key, value):
     assert not model.normalization.pending
 
 
+def test_a_half_precision_run_gives_the_model_back_as_it_was():
+    cfg = configured(**{"system.precision": "bf16", "system.epochs": 1})
+    data = mtv.build_dataset(cfg, "train")
+    model = mtv.build_model(cfg, classes=data.classes)
+    trainer = mtv.Trainer(model, cfg, progress=False)
+    trainer.fit(data)
+    trainer.evaluate(data)
+    assert "forward" not in model.__dict__
+    model.eval()
+    with torch.no_grad():
+        images = torch.rand(1, 3, 64, 64)
+        features = model.backbone(model.normalization(images))
+        assert features[0].dtype == torch.float32
+        assert torch.equal(model(images)["seg"].logits, model.tasks["seg"](features, (64, 64)).logits)
+
+
+def test_a_checkpoint_whose_replacement_was_cut_off_is_found(finished, tmp_path):
+    import shutil
+
+    folder = tmp_path / "run"
+    shutil.copytree(finished.run_dir, folder)
+    (folder / "checkpoints" / "best").rename(folder / "checkpoints" / "best.old")
+    (folder / "checkpoints" / "best.new").mkdir()
+    assert mtv.load_model(folder).image_size == (64, 64)
+
+
 def test_normalize_takes_the_data_sets_own_statistics():
     cfg = configured(**{"data.preprocessing": "normalize", "system.epochs": 1})
     data = mtv.build_dataset(cfg, "train")

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from mtvision.data.base import Fingerprinted
 from mtvision.errors import ConfigError, DataError
+from mtvision.layers.normalization import IMAGENET_MEAN, IMAGENET_STD
 from mtvision.registries import PREPROCESSING
 from mtvision.types import Sample
 
@@ -24,9 +25,6 @@ logger = logging.getLogger(__name__)
 Channels: TypeAlias = tuple[float, float, float]
 _Fraction = Annotated[float, Field(ge=0, le=1)]
 _Positive = Annotated[float, Field(gt=0)]
-
-IMAGENET_MEAN: Channels = (0.485, 0.456, 0.406)
-IMAGENET_STD: Channels = (0.229, 0.224, 0.225)
 
 _SMALLEST_STD = 1 / 255  # one grey level, so that a set of uniformly coloured images can be divided by it
 

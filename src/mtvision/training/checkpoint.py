@@ -95,6 +95,12 @@ def save_checkpoint(
     shutil.rmtree(old, ignore_errors=True)
 
 
+def whole_checkpoint(folder: Path) -> Path | None:
+    """Return ``folder`` if a checkpoint is in it, the one that it was replacing if that was cut off, else None."""
+    candidates = (folder, folder.with_name(folder.name + ".old"))
+    return next((candidate for candidate in candidates if (candidate / DESCRIPTION).is_file()), None)
+
+
 def find_checkpoint(path: str | Path, which: str = "best") -> Path:
     """Return the folder of a checkpoint, given it or its run folder.
 
@@ -102,10 +108,9 @@ def find_checkpoint(path: str | Path, which: str = "best") -> Path:
         CheckpointError: if there is none; the message says where it was looked for and what is there.
     """
     folder = Path(path)
-    candidates = [folder, folder / "checkpoints" / which, folder / "checkpoints" / f"{which}.old"]
-    for candidate in candidates:
-        if (candidate / DESCRIPTION).is_file():
-            return candidate
+    found = whole_checkpoint(folder) or whole_checkpoint(folder / "checkpoints" / which)
+    if found is not None:
+        return found
     if not folder.exists():
         raise CheckpointError(f"{folder}: there is no such run folder or checkpoint")
     there = sorted(item.name for item in (folder / "checkpoints").glob("*")) or ["none"]

@@ -1,8 +1,11 @@
 """Which device a config means, and the accelerator for it."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 from mtvision.config import Config
 from mtvision.errors import ConfigError
@@ -56,3 +59,24 @@ def build_accelerator(config: Config) -> "Accelerator":
         mixed_precision=_PRECISION[config.system.precision],
         gradient_accumulation_steps=config.training.accumulate,
     )
+
+
+@contextmanager
+def prepared(model: nn.Module, accelerator: "Accelerator") -> Iterator[Any]:
+    """Yield the model as accelerate wraps it, and give it back as it was: autocast would stay in ``model.forward``."""
+    try:
+        yield accelerator.prepare(model)
+    finally:
+        accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        model.__dict__.pop("forward", None)
+
+
+@contextmanager
+def deterministic(enabled: bool) -> Iterator[None]:
+    """Let torch use deterministic algorithms only, where ``enabled``; the setting before comes back."""
+    before = torch.are_deterministic_algorithms_enabled()
+    torch.use_deterministic_algorithms(enabled or before)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -1,7 +1,5 @@
 """The loop. Whoever wants another one copies ``examples/plain_loop.py``; this one has no hooks to override."""
 
-import logging
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +11,7 @@ from torch.utils.data import DataLoader
 from mtvision.config import Config, as_config
 from mtvision.data.loader import build_loader
 from mtvision.data.preprocessing import compute_statistics
-from mtvision.errors import CheckpointError, ConfigError, TrainingError, did_you_mean
+from mtvision.errors import CheckpointError, TrainingError
 from mtvision.model import MultiTaskModel
 from mtvision.registries import OPTIMIZERS, SCHEDULES
 from mtvision.training.checkpoint import (
@@ -23,24 +21,23 @@ from mtvision.training.checkpoint import (
     restore_random_state,
     save_checkpoint,
     versions,
+    whole_checkpoint,
     write_json,
 )
-from mtvision.training.device import build_accelerator
+from mtvision.training.device import build_accelerator, deterministic, prepared
 from mtvision.training.evaluation import (
     EvaluationResult,
     LossMeter,
     combined_score,
     flatten,
-    metric_directions,
     score,
     weighted_sum,
 )
 from mtvision.training.history import History, Row
+from mtvision.training.monitor import Monitor
 from mtvision.training.progress import Bar, Reporter
 from mtvision.training.schedule import learning_rate
 from mtvision.types import Batch, Sample
-
-logger = logging.getLogger(__name__)
 
 Data = Sequence[Sample] | DataLoader[Batch]
 
@@ -74,8 +71,7 @@ class Trainer:
         self.run_dir = Path(folder) if folder is not None else None
         self.reporter = Reporter(progress)
         self.history = History()
-        self.best: tuple[int, float] | None = None
-        self._higher_is_better = self._check_names()
+        self.monitor = Monitor(model, self.config.training)
 
     def fit(self, train: Data, val: Data | None = None, *, resume: bool = False) -> History:
         """Train for ``system.epochs`` epochs, scoring ``val`` after each.
@@ -99,27 +95,21 @@ class Trainer:
         self._prepare_statistics(train)
         settings = self.config.training
         optimizer = OPTIMIZERS.build(settings.optimizer, self.model.parameters(), settings.lr, settings.weight_decay)
-        loader = self._loader(train, training=True)
-        network, optimizer, loader = accelerator.prepare(self.model, optimizer, loader)
+        loader = accelerator.prepare(self._loader(train, training=True))
         val_loader = accelerator.prepare(self._loader(val, training=False)) if val is not None else None
-        start = self._start(optimizer, resume)
-        loop = _Loop(self.config, self.model, network, optimizer, accelerator)
-        was_deterministic = torch.are_deterministic_algorithms_enabled()
-        torch.use_deterministic_algorithms(self.config.system.deterministic or was_deterministic)
-        try:
-            for epoch in range(start, self.config.system.epochs):
+        with prepared(self.model, accelerator) as network, deterministic(self.config.system.deterministic):
+            loop = _Loop(self.config, self.model, network, accelerator.prepare(optimizer), accelerator)
+            for epoch in range(self._start(loop, resume), self.config.system.epochs):
                 self._epoch(loop, epoch, loader, val_loader)
-        finally:
-            torch.use_deterministic_algorithms(was_deterministic)
         self._finish()
         return self.history
 
     def evaluate(self, data: Data) -> dict[str, float]:
         """Return the metrics over ``data``, ``{"seg/miou": ..., ...}``, fractions in [0, 1]."""
         accelerator = build_accelerator(self.config)
-        network = accelerator.prepare(self.model)
         loader = accelerator.prepare(self._loader(data, training=False))
-        return self._score(network, loader, "evaluate").metrics
+        with prepared(self.model, accelerator) as network:
+            return self._score(network, loader, "evaluate").metrics
 
     def _epoch(self, loop: "_Loop", epoch: int, loader: Any, val_loader: Any) -> None:
         began = time.perf_counter()
@@ -144,46 +134,14 @@ class Trainer:
             return score(self.model, bar.over(loader), forward=network, weights=weights)
 
     def _save(self, loop: "_Loop", epoch: int, row: Row, metrics: Mapping[str, float]) -> None:
-        is_best = self._update_best(epoch, row)
+        is_best = self.monitor.update(epoch, row)
         if self.run_dir is None:
             return
         checkpoints = self.run_dir / "checkpoints"
         if is_best:
             save_checkpoint(checkpoints / "best", self.model, self.config, epoch, metrics)
-        state = {**loop.state(), "epoch": epoch, "best": list(self.best) if self.best else None}
+        state = {**loop.state(), "epoch": epoch, "monitor": self.monitor.state()}
         save_checkpoint(checkpoints / "last", self.model, self.config, epoch, metrics, state)
-
-    def _update_best(self, epoch: int, row: Row) -> bool:
-        value = row.get(f"val/{self.config.training.monitor}")
-        if value is None:  # nothing is validated: the last epoch is the best
-            self.best = (epoch, math.nan)
-            return True
-        better = self.best is None or math.isnan(self.best[1])
-        if self.best is not None and not better:
-            better = value > self.best[1] if self._higher_is_better else value < self.best[1]
-        if better:
-            self.best = (epoch, value)
-        return better
-
-    def _check_names(self) -> bool:
-        """Refuse a monitor or weight that names nothing; return whether a higher monitored value is better."""
-        directions = {"score": True, "loss": False, **metric_directions(self.model)}
-        monitor, weights = self.config.training.monitor, self.config.training.loss_weights
-        problems = []
-        if monitor not in directions:
-            problems.append(
-                f"training.monitor: unknown metric '{monitor}'.{did_you_mean(monitor, directions)} "
-                f"Available: {', '.join(directions)}"
-            )
-        known = {*self.model.tasks, "seg", "det"}  # the default weights name both, also where one head is null
-        problems += [
-            f"training.loss_weights.{name}: the model has no such task.{did_you_mean(name, known)}"
-            for name in weights
-            if name not in known
-        ]
-        if problems:
-            raise ConfigError(problems)
-        return directions[monitor]
 
     def _loader(self, data: Data, *, training: bool) -> DataLoader[Batch]:
         return data if isinstance(data, DataLoader) else build_loader(self.config, data, training=training)
@@ -194,25 +152,24 @@ class Trainer:
             statistics = compute_statistics(getattr(data, "dataset", data))
             self.model.normalization.set_statistics(statistics.mean or (), statistics.std or ())
 
-    def _start(self, optimizer: Any, resume: bool) -> int:
+    def _start(self, loop: "_Loop", resume: bool) -> int:
         """Return the first epoch to do, with weights, optimizer and random generators as they were then."""
-        self.best, self.history = None, History()
+        self.history = History()
         if self.run_dir is None:
             return 0
-        last = self.run_dir / "checkpoints" / "last"
+        last = whole_checkpoint(self.run_dir / "checkpoints" / "last")
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        if not last.exists():
+        path = self.run_dir / "history.jsonl"
+        if last is None:
             self.config.save(self.run_dir / "config.yaml")
-            self.history = History(self.run_dir / "history.jsonl")
+            self.history = History(path)
             return 0
         if not resume:
             raise CheckpointError(f"{self.run_dir}: holds a run already; choose another folder, or resume it")
         load_weights(self.model, last)
         state = load_state(last)
-        optimizer.load_state_dict(state["optimizer"])
-        restore_random_state(state["random"])
-        self.best = (state["best"][0], state["best"][1]) if state["best"] else None
-        path = self.run_dir / "history.jsonl"
+        loop.restore(state)
+        self.monitor.restore(state["monitor"])
         self.history = History(path, History.read(path)[: state["epoch"]])
         return int(state["epoch"])
 
@@ -222,12 +179,11 @@ class Trainer:
         from mtvision.visualize.curves import write_curves
 
         write_curves(self.history, self.run_dir / "plots")
-        best_epoch = self.best[0] if self.best else len(self.history)
-        row = self.history[best_epoch - 1]
+        row = self.history[self.monitor.epoch - 1]
         named = {key.removeprefix("val/"): value for key, value in row.items() if key.startswith("val/")}
         content = {
             "metrics": {key: value for key, value in named.items() if not key.startswith("loss")},
-            "best_epoch": best_epoch,
+            "best_epoch": self.monitor.epoch,
             "seconds": sum(self.history.column("seconds")),
             "per_class": row["per_class"],
             "config": self.config.dump(),
@@ -259,6 +215,11 @@ class _Loop:
     def state(self) -> dict[str, Any]:
         """Return what is needed to go on after this epoch."""
         return {"optimizer": self.optimizer.state_dict(), "random": random_state()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state`."""
+        self.optimizer.load_state_dict(state["optimizer"])
+        restore_random_state(state["random"])
 
     def _step(self, batch: Batch) -> dict[str, torch.Tensor]:
         settings = self.config.training

@@ -73,7 +73,7 @@ def real_pack() -> Callable[[str], Path]:
     """Return the folder of a pack of real images by name; skip where it is absent."""
 
     def find(name: str) -> Path:
-        default = Path(__file__).parents[2].parent / "shared" / "data"
+        default = Path(__file__).parents[1].parent / "shared" / "data"
         folder = Path(os.environ.get("MTVISION_REAL_DATA", default)) / name
         if not folder.is_dir():
             pytest.skip(f"no real images: {folder} does not exist (set MTVISION_REAL_DATA)")

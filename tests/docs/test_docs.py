@@ -1,0 +1,67 @@
+"""The documentation says what is true."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from torch import nn
+
+import mtvision as mtv
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def documented_keys(section):
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    table = text.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \| (.+?) \|", table, flags=re.MULTILINE)
+    return {key: yaml.safe_load(default.strip("`")) for key, default in rows}
+
+
+@pytest.mark.parametrize("section", mtv.Config.SECTIONS)
+def test_configuration_page_has_every_key_with_its_default(section):
+    defaults = mtv.Config().dump()[section]
+    if section == "data":
+        defaults |= {"image_size": defaults["image_size"][0], "dataset_root": f"./{defaults['dataset_root']}"}
+    assert documented_keys(section) == defaults
+
+
+@pytest.mark.parametrize(
+    "registry", ["SEGMENTATION_HEADS", "SEGMENTATION_LOSSES", "BOX_LOSSES", "SCHEDULES", "AUGMENTATIONS"]
+)
+def test_configuration_page_names_every_choice(registry):
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    own = set(getattr(mtv, registry)._factories) - {"albumentations"}
+    assert [name for name in own if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_links_between_pages_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_readmes_own_head_runs():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    block = next(text for text in blocks if "SEGMENTATION_HEADS.register" in text)
+    scope = {"mtv": mtv, "nn": nn}
+    try:
+        exec(block, scope)
+        assert scope["model"](torch.rand(1, 3, 64, 64))["seg"].logits.shape == (1, 21, 64, 64)
+    finally:
+        mtv.SEGMENTATION_HEADS._factories.pop("mine", None)
+
+
+def test_the_readmes_sentences_are_those_of_the_library():
+    wrong = {
+        "model": {"backbne": "resnet18", "segmentation_head": "fnc"},
+        "training": {"lr": -1, "seg_loss": {"name": "focal", "gama": 1}},
+    }
+    with pytest.raises(mtv.ConfigError) as caught:
+        mtv.Config(**wrong)
+    readme = (ROOT / "README.md").read_text()
+    assert all(problem in readme for problem in caught.value.problems)
+    assert len(caught.value.problems) == 4
