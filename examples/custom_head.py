@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -11,19 +12,15 @@ import mtvision as mtv
 
 @mtv.SEGMENTATION_HEADS.register("mine")
 class MyHead(nn.Module):
-    """Two finest features, added: a head only maps features to logits at any stride."""
+    """Two convolutions on the finest feature; a head may return logits of any stride."""
 
     def __init__(self, feature_info: Sequence[mtv.FeatureInfo], num_classes: int, *, channels: int = 32) -> None:
         super().__init__()
-        self.reduce = nn.ModuleList(nn.Conv2d(info.channels, channels, 1) for info in feature_info[:2])
-        self.classify = nn.Sequential(nn.ReLU(), nn.Conv2d(channels, num_classes, 3, padding=1))
+        reduce = nn.Conv2d(feature_info[0].channels, channels, 3, padding=1)
+        self.layers = nn.Sequential(reduce, nn.ReLU(), nn.Conv2d(channels, num_classes, 1))
 
-    def forward(self, features: Sequence[Tensor]) -> Tensor:
-        """Return logits at the stride of the finest feature."""
-        fine, coarse = (reduce(feature) for reduce, feature in zip(self.reduce, features, strict=False))
-        coarse = nn.functional.interpolate(coarse, size=fine.shape[-2:], mode="bilinear")
-        logits: Tensor = self.classify(fine + coarse)
-        return logits
+    def forward(self, features: Sequence[Tensor]) -> Any:  # noqa: D102
+        return self.layers(features[0])
 
 
 def main(epochs: int = 3, images: int = 100, run_dir: Path | None = None) -> dict[str, float]:
@@ -48,4 +45,7 @@ if __name__ == "__main__":
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--run-dir", type=Path)
     options = parser.parse_args()
-    main(options.epochs, options.images, options.run_dir)
+    try:
+        main(options.epochs, options.images, options.run_dir)
+    except mtv.MtvisionError as error:
+        raise SystemExit(f"error: {error}") from None

@@ -9,14 +9,9 @@ import mtvision as mtv
 
 def main(epochs: int = 8, images: int = 200, lr: float = 0.002) -> dict[str, float]:
     config = mtv.Config(
-        system={"epochs": epochs},
         model={"backbone": "test_resnet", "dropout_rate": 0.0},
         training={"batch_size": 8},
-        data={
-            "dataset": {"name": "shapes", "num_images": images, "image_size": 64},
-            "image_size": 64,
-            "augmentation_level": "none",
-        },
+        data={"dataset": {"name": "shapes", "num_images": images, "image_size": 64}, "image_size": 64},
     )
     train_data, val_data = mtv.build_dataset(config, "train"), mtv.build_dataset(config, "val")
     loader = mtv.build_loader(config, train_data, training=True)

@@ -5,6 +5,7 @@ python examples/predict.py runs/demo photo.jpg other.png --out predictions
 
 import argparse
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 
 from PIL import Image
@@ -14,15 +15,21 @@ import mtvision as mtv
 
 def main(run: Path, images: Sequence[Path], out: Path, score_threshold: float = 0.3) -> list[Path]:
     model = mtv.load_model(run)
+    predictions = model.predict(images, score_threshold=score_threshold)
     out.mkdir(parents=True, exist_ok=True)
-    written = []
-    for path, prediction in zip(images, model.predict(list(images)), strict=True):
-        picture = mtv.visualize.draw(Image.open(path), prediction, model.classes, score_threshold=score_threshold)
-        written.append(out / f"{path.stem}.png")
+    written: list[Path] = []
+    for path, prediction in zip(images, predictions, strict=True):
+        picture = mtv.visualize.draw(path, prediction, model.classes, score_threshold=score_threshold)
+        written.append(free_path(out, path.stem, written))
         Image.fromarray(picture).save(written[-1])
-        found = int((prediction["det"]["scores"] >= score_threshold).sum()) if "det" in prediction else 0
+        found = len(prediction["det"]["boxes"]) if "det" in prediction else 0
         print(f"{path}: {found} objects -> {written[-1]}")
     return written
+
+
+def free_path(folder: Path, stem: str, taken: Sequence[Path]) -> Path:
+    names = (f"{stem}.png" if number == 1 else f"{stem}-{number}.png" for number in count(1))
+    return next(folder / name for name in names if folder / name not in taken)
 
 
 if __name__ == "__main__":
@@ -32,4 +39,7 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("predictions"))
     parser.add_argument("--score-threshold", type=float, default=0.3)
     options = parser.parse_args()
-    main(options.run, options.images, options.out, options.score_threshold)
+    try:
+        main(options.run, options.images, options.out, options.score_threshold)
+    except mtv.MtvisionError as error:
+        raise SystemExit(f"error: {error}") from None

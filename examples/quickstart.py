@@ -51,4 +51,7 @@ if __name__ == "__main__":
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--images", type=int, default=500)
     options = parser.parse_args()
-    main(options.run_dir, options.seed, options.epochs, options.images)
+    try:
+        main(options.run_dir, options.seed, options.epochs, options.images)
+    except mtv.MtvisionError as error:
+        raise SystemExit(f"error: {error}") from None

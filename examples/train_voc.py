@@ -15,7 +15,7 @@ CONFIG = Path(__file__).with_name("train_voc.yaml")
 
 
 def main(data_root: Path, run_dir: Path | None, config: Path = CONFIG, overrides: Sequence[str] = ()) -> mtv.RunResult:
-    cfg = mtv.Config.load(config, overrides=[f"data.dataset_root={data_root}", *overrides])
+    cfg = mtv.Config.load(config, overrides=overrides).replace({"data.dataset_root": str(data_root)})
     result = mtv.train(cfg, run_dir=run_dir)
     for name, value in result.metrics.items():
         print(f"{name:<20} {value:.4f}")

@@ -40,7 +40,8 @@ from mtvision.types import Batch, Classes, FeatureInfo, Prediction, Sample
 if TYPE_CHECKING:
     from mtvision import visualize
     from mtvision.training.checkpoint import load_model
-    from mtvision.training.run import RunResult, evaluate, train
+    from mtvision.training.run import evaluate, train
+    from mtvision.training.run_folder import RunResult
     from mtvision.training.trainer import Trainer
 
 __version__ = "0.1.0"
@@ -51,7 +52,7 @@ _LATE = {
     "load_model": "mtvision.training.checkpoint",
     "train": "mtvision.training.run",
     "evaluate": "mtvision.training.run",
-    "RunResult": "mtvision.training.run",
+    "RunResult": "mtvision.training.run_folder",
 }
 
 __all__ = [

@@ -4,10 +4,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails
 
 from mtvision import registries
-from mtvision.config_errors import problem_sentences
+from mtvision.config_errors import error_details, problem, problem_sentences
 from mtvision.config_fields import ImageSize, In, LenientPath, parse_yaml, write_yaml
 from mtvision.errors import ConfigError
 from mtvision.registry import Component
@@ -38,10 +47,10 @@ class SystemConfig(Section):
 
 
 class NumClasses(Section):
-    """Number of classes a task: ``seg`` counts the background, ``det`` does not."""
+    """Number of classes a task, null: the data set's; ``seg`` counts the background, ``det`` does not."""
 
-    seg: Annotated[int, Field(ge=2, le=255)] = 21
-    det: Count = 20
+    seg: Annotated[int, Field(ge=2, le=255)] | None = None
+    det: Count | None = None
 
 
 class ModelConfig(Section):
@@ -50,7 +59,7 @@ class ModelConfig(Section):
     backbone: Annotated[Component, In(registries.BACKBONES)] = Component("resnet18")
     segmentation_head: Annotated[Component, In(registries.SEGMENTATION_HEADS)] | None = Component("fcn")
     detection_head: Annotated[Component, In(registries.DETECTION_HEADS)] | None = Component("fpn")
-    activation: Annotated[Component, In(registries.ACTIVATIONS)] = Component("relu")
+    activation: Annotated[Component, In(registries.ACTIVATIONS)] | None = Component("relu")
     init_scheme: Annotated[Component, In(registries.INITIALIZERS)] = Component("xavier")
     init_backbone: bool | None = Field(default=None, description="null: exactly when the backbone is not pretrained")
     zero_init_residual: bool = Field(default=False, description="start every residual block as the identity")
@@ -62,18 +71,36 @@ class ModelConfig(Section):
         default=None, description="null: those of the data set, VOC's where there is none"
     )
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.segmentation_head is None and self.detection_head is None:
-            raise ValueError("segmentation_head and detection_head are both null: at least one is needed")
-        if self.init_backbone and self.pretrained:
-            raise ValueError("init_backbone: true would overwrite the weights that 'pretrained' loads; choose one")
-        return self
+    @model_validator(mode="wrap")
+    @classmethod
+    def _consistent(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Report contradictions together with all other problems of the section."""
+        details = _contradictions(values) if isinstance(values, Mapping) else []
+        try:
+            section = handler(values)
+        except ValidationError as error:
+            details = [*error_details(error), *details]
+        if details:
+            raise ValidationError.from_exception_data("model", details)
+        return section
 
     @property
     def initializes_backbone(self) -> bool:
         """Whether the init scheme acts on the backbone too."""
         return self.init_backbone if self.init_backbone is not None else not self.pretrained
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[InitErrorDetails]:
+    found = []
+    if values.get("segmentation_head", "") is None and values.get("detection_head", "") is None:
+        found.append(problem(("segmentation_head",), "null, as detection_head is: at least one head is needed"))
+    if values.get("pretrained", False) is not False:
+        found += [
+            problem((key,), "true would overwrite the weights that 'pretrained' loads; choose one")
+            for key in ("init_backbone", "zero_init_residual")
+            if values.get(key) is True
+        ]
+    return found
 
 
 class TrainingConfig(Section):
@@ -106,6 +133,15 @@ class DataConfig(Section):
     augmentation_level: Annotated[Component, In(registries.AUGMENTATIONS)] = Component("basic")
     num_workers: Annotated[int, Field(ge=0)] = 0
 
+    @field_validator("preprocessing", mode="after")
+    @classmethod
+    def _can_be_built(cls, value: Component) -> Component:
+        try:
+            registries.PREPROCESSING.build(value)
+        except ConfigError as error:
+            raise ValueError("; ".join(error.problems)) from None
+        return value
+
     @field_validator("augmentation_level", mode="before")
     @classmethod
     def _accept_compose(cls, value: Any) -> Any:
@@ -132,7 +168,7 @@ class Config(Section):
     training: TrainingConfig = TrainingConfig()
     data: DataConfig = DataConfig()
 
-    def __init__(self, **sections: Any) -> None:
+    def __init__(self, /, **sections: Any) -> None:
         try:
             super().__init__(**sections)
         except ValidationError as error:
@@ -149,7 +185,7 @@ class Config(Section):
         for override in overrides:
             _apply_override(content, override)
         try:
-            return cls(**content)
+            return as_config(content)
         except ConfigError as error:
             raise ConfigError(error.problems, source=str(path)) from None
 
@@ -178,18 +214,18 @@ def as_config(value: "Config | Mapping[str, Any] | str | Path") -> Config:
     """Return a `Config` from a config, a mapping of sections, the ``model`` section alone, or a YAML file.
 
     Raises:
-        ConfigError: for any problem of the contents.
-        TypeError: if ``value`` is none of these.
+        ConfigError: if ``value`` is none of these, or for any problem of the contents.
     """
     if isinstance(value, Config):
         return value
     if isinstance(value, str | Path):
         return Config.load(value)
     if not isinstance(value, Mapping):
-        raise TypeError(f"a config is a Config, a mapping or the path of a YAML file, got {type(value).__name__}")
-    if not set(value) & set(Config.SECTIONS) and set(value) & set(ModelConfig.model_fields):
-        return Config(model=dict(value))
-    return Config(**value)
+        raise ConfigError([f"a config is a Config, a mapping or the path of a YAML file, got {type(value).__name__}"])
+    sections = {str(key): item for key, item in value.items()}
+    if not set(sections) & set(Config.SECTIONS) and set(sections) & set(ModelConfig.model_fields):
+        return Config(model=sections)
+    return Config(**sections)
 
 
 def _apply_override(content: dict[str, Any], override: str) -> None:

@@ -1,12 +1,18 @@
 """From pydantic's errors to sentences for a person: dotted path, what is wrong, the nearest valid spelling."""
 
+import difflib
+import re
 from collections.abc import Collection, Mapping
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from mtvision.errors import did_you_mean
+
+# How pydantic writes the steps of a path that are no keys: the members of a union, its own functions.
+_UNION_MEMBER = re.compile(r"\[|^(bool|int|float|str|constrained-\w+)$")
 
 _LIMITS = {
     "greater_than": ("greater than", "gt"),
@@ -37,8 +43,8 @@ def problem_sentences(error: ValidationError, root: type[BaseModel]) -> list[str
     """Return one sentence for each problem, each with its dotted path, in the order of the config."""
     sentences = []
     for item in error.errors():
-        path = [str(part) for part in item["loc"] if str(part).isidentifier() or isinstance(part, int)]
         unknown = item["type"] == "extra_forbidden"
+        path = [str(part) for part in item["loc"] if unknown or not _UNION_MEMBER.search(str(part))]
         text = "unknown key." + _suggestion(path, root) if unknown else error_sentence(item)
         sentences.append(f"{'.'.join(path)}: {text}" if path else text)
     return list(dict.fromkeys(sentences))
@@ -63,26 +69,47 @@ def error_sentence(item: Mapping[str, Any]) -> str:
     return str(item["msg"]) if kind == "component" else f"{item['msg']}, got {given!r}"
 
 
+def problem(path: tuple[str | int, ...], sentence: str, given: Any = None) -> InitErrorDetails:
+    """Return a problem in pydantic's form, to be raised with others."""
+    kind = PydanticCustomError("component", "{message}", {"message": sentence})
+    return InitErrorDetails(type=kind, loc=path, input=given)
+
+
+def error_details(error: ValidationError) -> list[InitErrorDetails]:
+    """Return the problems of an error in the form in which they can be raised again, together with others."""
+    return [
+        InitErrorDetails(type=item["type"], loc=item["loc"], input=item["input"])
+        if item["type"] == "extra_forbidden"  # its sentence needs the whole path
+        else problem(item["loc"], error_sentence(item), item["input"])
+        for item in error.errors()
+    ]
+
+
 def _number(value: float) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _suggestion(path: list[str], root: type[BaseModel]) -> str:
-    """Suggest a key of the same section, else the section where that very key lives."""
+    """Suggest a key of the same section, else of another one."""
     section = root
     for part in path[:-1]:
         inner = _section(section.model_fields.get(part))
         if inner is None:
             return ""
         section = inner
-    near = did_you_mean(path[-1], section.model_fields)
-    if near:
-        return near
-    for name, info in root.model_fields.items():
-        inner = _section(info)
-        if inner is not None and path[-1] in inner.model_fields:
-            return f" Did you mean '{name}.{path[-1]}'?"
-    return f" Known keys: {', '.join(section.model_fields)}"
+    known = f" Known keys: {', '.join(section.model_fields)}"
+    return did_you_mean(path[-1], section.model_fields) or _elsewhere(path[-1], root, exact=len(path) > 1) or known
+
+
+def _elsewhere(key: str, root: type[BaseModel], exact: bool) -> str:
+    """Suggest a key of any section: the very same, or (for a key outside all sections) one that is spelled alike."""
+    paths = {
+        inner_key: f"{name}.{inner_key}"
+        for name, info in root.model_fields.items()
+        for inner_key in getattr(_section(info), "model_fields", {})
+    }
+    nearest = [key] if key in paths else difflib.get_close_matches(key, [] if exact else list(paths), n=1)
+    return f" Did you mean '{paths[nearest[0]]}'?" if nearest else ""
 
 
 def _section(info: FieldInfo | None) -> type[BaseModel] | None:

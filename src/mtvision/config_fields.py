@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
-from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
-from mtvision.config_errors import error_sentence
+from mtvision.config_errors import error_sentence, problem
 from mtvision.errors import ConfigError, RegistryError, did_you_mean
 from mtvision.registry import Component, Registry
 
@@ -52,18 +52,13 @@ class In:
         who = f"{self.registry.noun} '{component.name}'"
         details = []
         for item in error.errors():
+            message = error_sentence(item)
             if item["type"] == "extra_forbidden":
                 option = str(item["loc"][-1])
-                message = f"{who} has no option '{option}'.{did_you_mean(option, names)}" + _listing(names)
-            else:
-                message = error_sentence(item)
-            kind = PydanticCustomError("component", "{message}", {"message": message})
-            details.append(InitErrorDetails(type=kind, loc=item["loc"], input=item["input"]))
+                listing = f" Its options: {', '.join(names)}" if names else " It has no options"
+                message = f"{who} has no option '{option}'." + (did_you_mean(option, names) or listing)
+            details.append(problem(item["loc"], message, item["input"]))
         return ValidationError.from_exception_data(who, details)
-
-
-def _listing(names: tuple[str, ...]) -> str:
-    return "" if names else " It has no options"
 
 
 def _read(value: Any, noun: str) -> Component:
@@ -96,7 +91,11 @@ def _plain_value(value: Any) -> Any:
 def _read_image_size(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return (value, value)
-    return tuple(value) if isinstance(value, list) else value
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise PydanticCustomError(
+            "component", "{message}", {"message": f"must be one number or [height, width], got {value!r}"}
+        )
+    return tuple(value)
 
 
 LenientPath = Annotated[Path, Field(strict=False)]
@@ -134,8 +133,9 @@ def parse_yaml(source: Path | str) -> Any:
     try:
         text = source.read_text(encoding="utf-8") if isinstance(source, Path) else source
         content = yaml.load(text, Loader=_Loader)
-    except OSError as error:
-        raise ConfigError([f"{source}: cannot be read ({error.strerror})"]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        raise ConfigError([f"{source}: cannot be read ({reason})"]) from None
     except yaml.YAMLError as error:
         raise ConfigError([f"{source}: not valid YAML: {' '.join(str(error).split())}"]) from None
     if isinstance(source, Path) and not isinstance(content, dict):

@@ -2,6 +2,7 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 class MtvisionError(Exception):
@@ -11,10 +12,15 @@ class MtvisionError(Exception):
 class ConfigError(MtvisionError, ValueError):
     """A config that cannot be used; every problem of it is listed in ``problems``, one sentence each."""
 
-    def __init__(self, problems: Sequence[str], source: str | None = None) -> None:
-        self.problems = tuple(problems)
+    def __init__(self, problems: Sequence[str] | str, source: str | None = None) -> None:
+        self.problems = (_sentence(problems, type(self)),) if isinstance(problems, str) else tuple(problems)
+        self.source = source
         head = f"{source}: " if source else ""
         super().__init__(head + ("\n" + head).join(self.problems))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travel between processes with all problems."""
+        return type(self), (self.problems, self.source)
 
 
 class RegistryError(MtvisionError, LookupError):
@@ -25,8 +31,7 @@ class DataError(MtvisionError, ValueError):
     """A file or folder of a data set that cannot be used; the message names it."""
 
     def __init__(self, message: str) -> None:
-        # A loader's worker process hands an error on as the text of its traceback; the sentence is the end of it.
-        super().__init__(message.rpartition(f"{__name__}.DataError: ")[2].rstrip())
+        super().__init__(_sentence(message, type(self)))
 
 
 class CheckpointError(MtvisionError, RuntimeError):
@@ -35,6 +40,11 @@ class CheckpointError(MtvisionError, RuntimeError):
 
 class TrainingError(MtvisionError, RuntimeError):
     """A run that cannot go on."""
+
+
+def _sentence(message: str, kind: type[MtvisionError]) -> str:
+    """Return the end of a traceback's text, as which a loader's worker process hands an error on; else all of it."""
+    return message.rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].rstrip()
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

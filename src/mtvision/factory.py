@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from torch import nn
 
 from mtvision import registries
-from mtvision.activations import replace_activations
+from mtvision.activations import is_nonlinearity, replace_activations
 from mtvision.assigners.task_aligned import TaskAlignedAssigner
 from mtvision.backbones.weights import load_backbone_weights
 from mtvision.config import Config, ModelConfig, as_config
 from mtvision.config_fields import In
 from mtvision.data.classes import voc_classes
+from mtvision.errors import ConfigError
 from mtvision.initializers import initialize, reset_norms, reset_priors
 from mtvision.layers.normalization import InputNormalization
 from mtvision.model import MultiTaskModel
@@ -69,11 +69,15 @@ def _build(cfg: Config, classes: Classes | None) -> MultiTaskModel:
 
 
 def standard_tasks(cfg: Config, classes: Classes | None) -> dict[str, Component]:
-    """Return the two tasks that the config's own keys describe, as components of `TASKS`; a null head: none."""
-    if cfg.model.num_classes is not None:
-        num_classes = cfg.model.num_classes.model_dump()
-    else:
-        num_classes = (classes or voc_classes()).num_classes
+    """Return the two tasks that the config's own keys describe, as components of `TASKS`; a null head: none.
+
+    Raises:
+        ConfigError: see `resolve_classes`.
+    """
+    given = resolve_classes(
+        cfg, classes or voc_classes() if cfg.model.num_classes is None else classes
+    ).model.num_classes
+    num_classes = given.model_dump() if given is not None else {}
     tasks = {}
     if cfg.model.segmentation_head is not None:
         head = _with_dropout(registries.SEGMENTATION_HEADS, cfg.model.segmentation_head, cfg.model.dropout_rate)
@@ -84,6 +88,36 @@ def standard_tasks(cfg: Config, classes: Classes | None) -> dict[str, Component]
         losses = {"box_loss": cfg.training.det_loss, "class_loss": cfg.training.det_class_loss}
         tasks["det"] = Component("detection", {"head": head, **losses, "num_classes": num_classes["det"]})
     return tasks
+
+
+def resolve_classes(cfg: Config, classes: Classes | None) -> Config:
+    """Return the config with ``model.num_classes`` filled in from a data set, for the tasks that have a head.
+
+    Raises:
+        ConfigError: if the config says other numbers, or a task with a head has no classes in the data set.
+    """
+    if classes is None:
+        return cfg
+    given = cfg.model.num_classes.model_dump() if cfg.model.num_classes is not None else {}
+    heads = {"seg": cfg.model.segmentation_head, "det": cfg.model.detection_head}
+    problems = []
+    for task, key, least in (("seg", "segmentation_head", 2), ("det", "detection_head", 1)):
+        names = classes.names(task)
+        if heads[task] is None:
+            given[task] = None
+        elif len(names) < least:
+            problems.append(f"model.{key}: the data set has no classes for it; set it to null")
+        elif given.get(task) not in (None, len(names)):
+            listed = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+            problems.append(
+                f"model.num_classes.{task}: {given[task]}, but the data set has {len(names)} ({listed}); "
+                "leave it out to take those"
+            )
+        else:
+            given[task] = len(names)
+    if problems:
+        raise ConfigError(problems)
+    return cfg.replace({"model.num_classes": given})
 
 
 @registries.TASKS.register("segmentation")
@@ -142,8 +176,21 @@ def _with_dropout(registry: Registry[Any], head: Component, rate: float) -> Comp
     return head
 
 
-def _replace_activations(model: nn.Module, cfg: ModelConfig) -> None:
-    replace_activations(model, lambda: registries.ACTIVATIONS.build(cfg.activation))
+def _replace_activations(model: MultiTaskModel, cfg: ModelConfig) -> None:
+    choice = cfg.activation
+    if choice is None:
+        return
+    new = type(registries.ACTIVATIONS.build(choice)).__name__
+    own = {type(module).__name__ for module in model.backbone.modules() if is_nonlinearity(module)} - {new}
+    if cfg.pretrained and own:
+        logger.warning(
+            "model.activation '%s' replaces %s of the pretrained backbone '%s', whose weights were learned with it; "
+            "null keeps it",
+            choice.name,
+            ", ".join(sorted(own)),
+            cfg.backbone.name,
+        )
+    replace_activations(model, lambda: registries.ACTIVATIONS.build(choice))
 
 
 def _initialize(model: MultiTaskModel, cfg: ModelConfig) -> None:

@@ -1,18 +1,24 @@
 """The network: one backbone, one task object for each thing it does."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
-import torch
+import numpy as np
 from torch import Tensor, nn
 
 from mtvision.data.images import ImageSource, as_sample
 from mtvision.data.loader import collate
 from mtvision.errors import ConfigError
+from mtvision.layers.mode import evaluation_mode
 from mtvision.layers.normalization import IMAGENET_MEAN, IMAGENET_STD, InputNormalization
 from mtvision.registries import AUGMENTATIONS
 from mtvision.tasks.base import Task
-from mtvision.types import Classes, Prediction
+from mtvision.types import Classes, Prediction, Sample
+
+logger = logging.getLogger(__name__)
 
 
 class MultiTaskModel(nn.Module):
@@ -85,14 +91,24 @@ class MultiTaskModel(nn.Module):
             raise TypeError(f"task '{name}' is a {type(task).__name__}, not an mtvision Task")
         return task
 
-    @torch.no_grad()
-    def predict(self, images: ImageSource | Iterable[ImageSource], *, batch_size: int = 8) -> list[Prediction]:
-        """Segment and detect in images of any size, in evaluation mode; the mode is left as it was found.
+    def predict(
+        self,
+        images: ImageSource | Iterable[ImageSource],
+        *,
+        batch_size: int = 8,
+        score_threshold: float | None = None,
+    ) -> list[Prediction]:
+        """Segment and detect in images of any size, in evaluation mode; each module's mode is left as it was found.
+
+        Images are read a batch at a time, so there may be any number of them.
 
         Args:
-            images: one image or several: a path, a PIL image, a uint8 array ``(H, W, 3)`` or a tensor ``(3, H, W)``,
-                uint8 or float in [0, 1]; a 4-dimensional array or tensor is a batch of them.
+            images: one image or an iterable of them: a path, a PIL image, an array ``(H, W, 3)`` or a tensor
+                ``(3, H, W)``, uint8 or float in [0, 1]; a 4-dimensional array or tensor is a batch of them.
             batch_size: images that go through the network together.
+            score_threshold: in [0, 1]; what scores below it is dropped from every part of the predictions that is a
+                dict with ``scores`` (its other entries have a row for each). None keeps what the task keeps, by its
+                own threshold: a lower one brings nothing back.
 
         Returns:
             Always a list, one entry an image: ``{"seg": int64 (H, W), "det": {"boxes", "scores", "labels"}}`` at the
@@ -100,17 +116,30 @@ class MultiTaskModel(nn.Module):
 
         Raises:
             DataError: if a file is missing or no image, or a value has no image's shape.
+            ValueError: if ``batch_size`` is below 1 or ``score_threshold`` outside [0, 1].
         """
-        samples = [as_sample(image) for image in _as_list(images)]
-        was_training = self.training
-        self.eval()
-        try:
-            chunks = _chunks(samples, batch_size if self.image_size else 1)
-            return [prediction for chunk in chunks for prediction in self._predict_samples(chunk)]
-        finally:
-            self.train(was_training)
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+        if score_threshold is not None and not 0 <= score_threshold <= 1:
+            raise ValueError(f"score_threshold: expected a number in [0, 1], got {score_threshold}")
+        self.warn_if_pending()
+        predictions: list[Prediction] = []
+        with evaluation_mode(self):
+            for sources in _chunks(_each(images), batch_size if self.image_size else 1):
+                predictions += self._predict_samples([as_sample(source) for source in sources])
+        if score_threshold is None:
+            return predictions
+        return [_above(prediction, score_threshold) for prediction in predictions]
 
-    def _predict_samples(self, samples: list[Any]) -> list[Prediction]:
+    def warn_if_pending(self) -> None:
+        """Log a warning while the data set's mean and standard deviation are to be used but are not known yet."""
+        if self.normalization.pending:
+            logger.warning(
+                "the data set's mean and standard deviation (preprocessing 'normalize') are not known yet, ImageNet's "
+                "stand in: call model.normalization.set_statistics(mean, std), or train the model with Trainer"
+            )
+
+    def _predict_samples(self, samples: list[Sample]) -> list[Prediction]:
         if self.image_size:
             resize = AUGMENTATIONS.build("none", self.image_size)
             resized = [resize(sample, 0) for sample in samples]
@@ -133,11 +162,25 @@ def _check_task_names(tasks: Mapping[str, Task]) -> None:
         raise ConfigError(problems)
 
 
-def _as_list(images: Any) -> list[Any]:
-    if getattr(images, "ndim", None) == 4:
-        return list(images)
-    return list(images) if isinstance(images, list | tuple) else [images]
+def _each(images: Any) -> Iterable[ImageSource]:
+    """Return the images of an argument that is one or several."""
+    if isinstance(images, Tensor | np.ndarray):
+        return images if images.ndim == 4 else (images,)
+    is_several = isinstance(images, Iterable) and not isinstance(images, str | Path)
+    return images if is_several else (images,)
 
 
-def _chunks(items: list[Any], size: int) -> list[list[Any]]:
-    return [items[start : start + size] for start in range(0, len(items), size)]
+def _chunks(sources: Iterable[ImageSource], size: int) -> Iterator[list[ImageSource]]:
+    iterator = iter(sources)
+    while chunk := list(islice(iterator, size)):
+        yield chunk
+
+
+def _above(prediction: Prediction, threshold: float) -> Prediction:
+    """Drop what scores below a threshold from every part that is a dict with ``scores``."""
+    kept = dict(prediction)
+    for name, part in prediction.items():
+        if isinstance(part, Mapping) and "scores" in part:
+            rows = part["scores"] >= threshold
+            kept[name] = {key: value[rows] for key, value in part.items()}
+    return kept

@@ -107,10 +107,26 @@ def test_all_problems_are_reported_at_once_each_with_path_and_suggestion():
         ({"model": {"dropout_rate": 1.0}}, "model.dropout_rate: must be less than 1, got 1.0"),
         ({"model": {"backbone": "resnet81"}}, "model.backbone: unknown backbone 'resnet81'. Did you mean 'resnet18'?"),
         ({"system": {"precision": "fp8"}}, "system.precision: must be one of 'fp32', 'bf16' or 'fp16', got 'fp8'"),
-        ({"model": {"pretrained": True, "init_backbone": True}}, "init_backbone: true would overwrite the weights"),
-        ({"model": {"segmentation_head": None, "detection_head": None}}, "at least one is needed"),
+        (
+            {"model": {"pretrained": True, "init_backbone": True}},
+            "model.init_backbone: true would overwrite the weights",
+        ),
+        (
+            {"model": {"pretrained": "w.pth", "zero_init_residual": True}},
+            "model.zero_init_residual: true would overwrite",
+        ),
+        (
+            {"model": {"segmentation_head": None, "detection_head": None}},
+            "model.segmentation_head: null, as detection_head is",
+        ),
+        ({"data": {"preprocessing": {"name": "normalize", "mean": [0.5, 0.5, 0.5]}}}, "mean and std together"),
+        ({"self": {}}, "self: unknown key."),
+        ({"backbne": "resnet18"}, "backbne: unknown key. Did you mean 'model.backbone'?"),
+        ({"training": {"seg_loss": {"name": "focal", "zzz": 1}}}, "has no option 'zzz'. Its options: gamma, alpha"),
         ({"training": {"optimizer": "adamm"}}, "training.optimizer: unknown optimizer 'adamm'. Did you mean 'adam'?"),
         ({"data": {"image_size": 8}}, "data.image_size.0: must be at least 16, got 8"),
+        ({"data": {"image_size": [1, 2, 3]}}, "data.image_size: must be one number or [height, width], got [1, 2, 3]"),
+        ({"model": {"pretrained": 3}}, "model.pretrained: must be true or false, got 3"),
     ],
 )
 def test_one_clear_sentence(sections, sentence):
@@ -142,6 +158,33 @@ def test_bad_yaml_names_the_file(text, sentence, tmp_path):
     with pytest.raises(ConfigError, match=sentence) as caught:
         Config.load(path)
     assert "bad.yaml" in str(caught.value)
+
+
+def test_contradictions_are_reported_with_all_other_problems():
+    found = problems(
+        model={"segmentation_head": None, "detection_head": None, "dropout_rate": 2.0, "backbne": 1}, training={"lr": 0}
+    )
+    assert [text.partition(":")[0] for text in found] == [
+        "model.dropout_rate",
+        "model.backbne",
+        "model.segmentation_head",
+        "training.lr",
+    ]
+
+
+@pytest.mark.parametrize("value", [None, [], 3])
+def test_what_is_no_config_is_a_config_error(value):
+    with pytest.raises(ConfigError, match="a config is a Config, a mapping or the path of a YAML file, got"):
+        as_config(value)
+
+
+def test_odd_keys_and_files_are_sentences(tmp_path):
+    (tmp_path / "a.yaml").write_text("1: 2\n")
+    with pytest.raises(ConfigError, match=r"a\.yaml: 1: unknown key"):
+        Config.load(tmp_path / "a.yaml")
+    (tmp_path / "b.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match=r"b\.yaml: cannot be read \(it is not UTF-8 text\)"):
+        Config.load(tmp_path / "b.yaml")
 
 
 def test_missing_file_and_bad_override():

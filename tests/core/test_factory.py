@@ -9,6 +9,7 @@ from torch import nn
 
 import mtvision as mtv
 from mtvision import ConfigError
+from mtvision.factory import resolve_classes
 from tests.core.test_config import BEST_RUN, OPTIMAL_CONFIG
 
 SMALL = {"backbone": "test_resnet", "dropout_rate": 0.0}
@@ -171,6 +172,45 @@ def test_number_of_classes_comes_from_the_data_set_the_config_or_voc():
     assert counts(mtv.build_model({**SMALL, "num_classes": {"seg": 4, "det": 7}})) == (4, 7)
     classes = mtv.Classes(("background", "cat"), ("cat",))
     assert counts(mtv.build_model(SMALL, classes=classes)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("classes", "head", "left"),
+    [
+        (mtv.Classes(("background", "sky"), ()), "detection_head", {"seg": 2, "det": None}),
+        (mtv.Classes(("background",), ("cat",)), "segmentation_head", {"seg": None, "det": 1}),
+    ],
+)
+def test_a_data_set_of_one_task_makes_a_model_of_one_task(classes, head, left):
+    cfg = mtv.Config(model={**SMALL, head: None})
+    assert resolve_classes(cfg, classes).dump()["model"]["num_classes"] == left
+    assert len(mtv.build_model(cfg, classes=classes).tasks) == 1
+    with pytest.raises(ConfigError, match=rf"model\.{head}: the data set has no classes for it; set it to null"):
+        mtv.build_model(SMALL, classes=classes)
+
+
+def test_one_number_of_classes_may_be_left_to_the_data_set():
+    classes = mtv.Classes(("background", "cat"), ("cat",))
+    cfg = mtv.Config(model={"num_classes": {"det": 1}})
+    assert resolve_classes(cfg, classes).dump()["model"]["num_classes"] == {"seg": 2, "det": 1}
+    with pytest.raises(ConfigError, match=r"model\.num_classes\.det: 4, but the data set has 1 \(cat\)"):
+        resolve_classes(mtv.Config(model={"num_classes": {"det": 4}}), classes)
+
+
+def test_replacing_what_pretrained_weights_were_learned_with_is_said(tmp_path, caplog):
+    from safetensors.torch import save_file
+
+    donor = mtv.build_model({"backbone": "test_efficientnet", "activation": None, "dropout_rate": 0.0})
+    assert any(isinstance(m, nn.SiLU) for m in donor.backbone.modules())
+    path = tmp_path / "w.safetensors"
+    save_file({k: v.clone() for k, v in donor.backbone.state_dict().items()}, path)
+    base = {"backbone": "test_efficientnet", "dropout_rate": 0.0, "pretrained": str(path)}
+    with caplog.at_level(logging.WARNING, logger="mtvision"):
+        mtv.build_model({**base, "activation": None})
+        mtv.build_model({**base, "activation": "silu"})
+        assert caplog.text == ""
+        mtv.build_model(base)
+    assert "model.activation 'relu' replaces SiLU of the pretrained backbone 'test_efficientnet'" in caplog.text
 
 
 def test_preprocessing_is_part_of_the_model():

@@ -10,6 +10,7 @@ from PIL import Image
 import mtvision as mtv
 from mtvision import DataError
 from mtvision.heads.detection.base import encode_distances
+from mtvision.layers.mode import evaluation_mode
 from mtvision.tasks.detection import DetectionOutput
 from mtvision.tasks.segmentation import SegmentationOutput
 from mtvision.training.evaluation import score
@@ -109,6 +110,115 @@ def test_predict_takes_every_form_of_an_image_and_returns_its_size(model, tmp_pa
     assert len(model.predict(batch)) == 2
 
 
+def mixed_modes(model):
+    """Return a copy in training with one frozen norm and one head in evaluation."""
+    mixed = copy.deepcopy(model).train()
+    next(module for module in mixed.modules() if isinstance(module, torch.nn.BatchNorm2d)).eval()
+    mixed.tasks["seg"].eval()
+    return mixed
+
+
+def test_predict_and_score_leave_mixed_modes_as_they_found_them(model):
+    mixed = mixed_modes(model)
+    before = {name: module.training for name, module in mixed.named_modules()}
+    assert len(set(before.values())) == 2
+    mixed.predict(torch.rand(3, 32, 32))
+    assert {name: module.training for name, module in mixed.named_modules()} == before
+    with pytest.raises(DataError):
+        mixed.predict("nowhere.jpg")
+    score(mixed, [])
+    assert {name: module.training for name, module in mixed.named_modules()} == before
+
+
+def test_evaluation_mode_is_evaluation_without_gradients(model):
+    mixed = mixed_modes(model)
+    with evaluation_mode(mixed):
+        assert not any(module.training for module in mixed.modules())
+        assert not torch.is_grad_enabled()
+    assert torch.is_grad_enabled()
+
+
+def test_predict_reads_no_more_images_than_a_batch_ahead(model, monkeypatch):
+    alive = []
+    original = model._predict_samples
+    monkeypatch.setattr(model, "_predict_samples", lambda samples: alive.append(len(samples)) or original(samples))
+    drawn = []
+
+    def images():
+        for index in range(5):
+            drawn.append((index, len(alive)))
+            yield torch.full((3, 32, 32), index / 5)
+
+    assert len(model.predict(images(), batch_size=2)) == 5
+    assert alive == [2, 2, 1]
+    assert drawn == [(0, 0), (1, 0), (2, 1), (3, 1), (4, 2)]
+    monkeypatch.setattr(model, "image_size", None)
+    assert len(model.predict((image for image in torch.rand(2, 3, 32, 32)), batch_size=2)) == 2
+    assert alive[3:] == [1, 1]
+
+
+@pytest.mark.parametrize("batch", [torch.rand(3, 3, 32, 32), np.zeros((3, 32, 40, 3), dtype=np.uint8)])
+def test_predict_takes_a_batch_and_no_images_at_all(model, batch):
+    assert len(model.predict(batch)) == 3
+    assert model.predict([]) == model.predict(batch[:0]) == []
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_predict_refuses_batches_of_nothing(model, batch_size):
+    with pytest.raises(ValueError, match=f"batch_size: expected at least 1, got {batch_size}"):
+        model.predict([], batch_size=batch_size)
+
+
+class FixedScores(mtv.Task):
+    """Three detections of known scores, whatever the image."""
+
+    main_metric = "none"
+
+    def forward(self, features, image_size):
+        return features[0]
+
+    def loss(self, output, target):
+        return {}
+
+    def postprocess(self, output, image_sizes=None):
+        rows = {"scores": torch.tensor([0.9, 0.5, 0.1]), "labels": torch.arange(3), "boxes": torch.rand(3, 4)}
+        return [dict(rows) for _ in range(len(output))]
+
+    def metrics(self):
+        raise NotImplementedError
+
+
+def test_predict_drops_detections_below_a_threshold_of_the_caller(model):
+    tasks = {"any": FixedScores(), "seg": copy.deepcopy(model.tasks["seg"])}
+    fixed = mtv.MultiTaskModel(copy.deepcopy(model.backbone), tasks)
+    image = torch.rand(3, 64, 64)
+    kept = {threshold: fixed.predict(image, score_threshold=threshold)[0] for threshold in (None, 0.0, 0.5, 1.0)}
+    assert {threshold: part["any"]["labels"].tolist() for threshold, part in kept.items()} == {
+        None: [0, 1, 2],
+        0.0: [0, 1, 2],
+        0.5: [0, 1],
+        1.0: [],
+    }
+    assert kept[0.5]["any"]["boxes"].shape == (2, 4)
+    assert torch.equal(kept[1.0]["seg"], kept[None]["seg"])
+    with pytest.raises(ValueError, match=r"score_threshold: expected a number in \[0, 1\], got 30"):
+        fixed.predict(image, score_threshold=30)
+
+
+def test_predict_warns_once_while_the_data_sets_statistics_are_not_known(caplog):
+    model = mtv.build_model({"model": SMALL, "data": {"image_size": 64, "preprocessing": "normalize"}})
+    images = torch.rand(3, 3, 32, 32)
+    with caplog.at_level("WARNING", logger="mtvision.model"):
+        model.predict(images, batch_size=1)
+        (record,) = caplog.records
+        assert "model.normalization.set_statistics(mean, std)" in record.getMessage()
+        assert "Trainer" in record.getMessage()
+        caplog.clear()
+        model.normalization.set_statistics([0.5] * 3, [0.2] * 3)
+        model.predict(images, batch_size=1)
+        assert not caplog.records
+
+
 def test_predict_leaves_the_mode_as_it_found_it(model):
     for mode in (True, False):
         model.train(mode)
@@ -122,7 +232,7 @@ def test_predict_leaves_the_mode_as_it_found_it(model):
     [
         ("nowhere.jpg", "nowhere.jpg"),
         (np.zeros((4, 4), dtype=np.uint8), r"expected.*\(H, W, 3\)"),
-        (np.zeros((4, 4, 3), dtype=np.float32), "uint8"),
+        (np.full((4, 4, 3), 255.0), r"\[0, 1\]"),
         (torch.zeros(4, 4, 3), r"\(3, H, W\)"),
         (torch.full((3, 4, 4), 255.0), r"\[0, 1\]"),
         (7, "int"),

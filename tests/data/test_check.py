@@ -1,8 +1,11 @@
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+import pytest
+import torch
 
-from mtvision.data import Shapes, check, sample_problems
+from mtvision.data import VOC, Shapes, check, sample_problems
 from mtvision.types import Sample
 
 CLASSES = Shapes.classes
@@ -77,3 +80,79 @@ def test_each_breach_of_the_contract_is_named():
 
 def test_a_subset_is_checked_like_the_whole():
     assert check(Shapes("train", num_images=6, image_size=32)[1:4]) == []
+
+
+class OddError(Exception):
+    """What a user's own library may raise."""
+
+
+WRONG_TYPES: dict[str, Callable[[Sample], object]] = {
+    "expected an mtvision.Sample, got tuple": lambda sample: (sample.image, sample.mask),
+    "expected an mtvision.Sample, got NoneType": lambda sample: None,
+    "expected uint8 (H, W, 3), got Tensor": lambda sample: replace(sample, image=torch.from_numpy(sample.image)),
+    "expected uint8 (H, W, 3), got list": lambda sample: replace(sample, image=sample.image.tolist()),
+    "expected a mask of uint8 (H, W), got list": lambda sample: replace(sample, mask=sample.mask.tolist()),
+    "expected boxes (M, 4) of float, got list": lambda sample: replace(sample, boxes=sample.boxes.tolist()),
+    "expected boxes (M, 4) of float, got int64": lambda sample: replace(sample, boxes=sample.boxes.astype(np.int64)),
+    "expected boxes (M, 4) of float, got <U": lambda sample: replace(sample, boxes=sample.boxes.astype(np.str_)),
+    "labels (M,) of integer, got list": lambda sample: replace(sample, labels=sample.labels.tolist()),
+    "labels (M,) of integer, got float64": lambda sample: replace(sample, labels=sample.labels.astype(np.float64)),
+    "labels (M,) of integer, got int64 (1, ": lambda sample: replace(sample, labels=sample.labels[None]),
+    "difficult (M,) of bool, got int64": lambda sample: replace(sample, difficult=sample.difficult.astype(np.int64)),
+    "difficult (M,) of bool, got list": lambda sample: replace(sample, difficult=sample.difficult.tolist()),
+    "image_id: expected a text, got list": lambda sample: replace(sample, image_id=["a"]),
+    "original_size: expected (48, 48), the image's own (H, W), got (480, 640)": lambda sample: replace(
+        sample, original_size=(480, 640)
+    ),
+    "original_size: expected (48, 48), the image's own (H, W), got None": lambda sample: replace(
+        sample, original_size=None
+    ),
+    "item 0: cannot be read (OddError: strange)": lambda sample: OddError("strange"),
+}
+
+
+@pytest.mark.parametrize("sentence", WRONG_TYPES)
+def test_wrong_types_are_listed_and_never_raised(sentence: str):
+    problems = check(Broken([WRONG_TYPES[sentence](good())]))
+    assert len(problems) == 1, problems
+    assert sentence in problems[0]
+
+
+def test_boxes_that_are_no_numbers_are_a_problem():
+    sample = good()
+    boxes = sample.boxes.copy()
+    boxes[0, 1] = np.nan
+    (problem,) = sample_problems(replace(sample, boxes=boxes), CLASSES)
+    assert "is empty or outside the image" in problem
+
+
+def test_classes_that_are_none_are_a_problem():
+    dataset = Broken([good()])
+    dataset.classes = ["cat", "dog"]
+    assert check(dataset) == ["classes: expected an mtvision.Classes, got list"]
+
+
+def test_what_a_subclass_does_to_the_samples_is_checked(devkit):
+    class Remapped(VOC):
+        def sample(self, index):
+            return replace(super().sample(index), mask=np.full((20, 30), 77, np.uint8))
+
+    problems = check(Remapped(devkit, "val"))
+    assert len(problems) == 1
+    assert "class id 77" in problems[0]
+
+
+def test_a_set_that_cannot_be_measured_is_a_problem():
+    class Endless:
+        def __len__(self):
+            raise OddError("no end")
+
+    assert check(Endless()) == ["the data set's length cannot be told (OddError: no end)"]
+
+
+@pytest.mark.parametrize(("over", "problems"), [(0.02, 0), (1.0, 0), (1.5, 1)])
+def test_a_box_may_reach_over_the_edge_by_a_pixel_as_for_voc(over: float, problems: int):
+    sample = good()
+    boxes = sample.boxes.copy()
+    boxes[0] = [-over, 10, 20, 48 + over]
+    assert len(sample_problems(replace(sample, boxes=boxes), CLASSES)) == problems

@@ -106,7 +106,7 @@ def test_the_places_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_uniform_images_have_a_usable_deviation():
     sample = Shapes("train", num_images=1, image_size=32)[0]
-    result = compute_statistics([replace(sample, image=np.full((8, 8, 3), 51, np.uint8))])
+    result = compute_statistics([replace(sample, image=np.full((32, 32, 3), 51, np.uint8))])
     assert result.mean == pytest.approx((0.2, 0.2, 0.2))
     assert result.std == pytest.approx((1 / 255,) * 3)
 

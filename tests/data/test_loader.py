@@ -1,3 +1,5 @@
+import importlib
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -7,11 +9,21 @@ import torch
 
 from devkit_folder import write_lists
 from mtvision.config import Config
-from mtvision.data import KeyedSampler, SampleKey, Shapes, TransformedDataset, build_dataset, build_loader, collate
+from mtvision.data import (
+    VOC,
+    KeyedSampler,
+    SampleDataset,
+    SampleKey,
+    Shapes,
+    TransformedDataset,
+    build_dataset,
+    build_loader,
+    collate,
+)
 from mtvision.data.loader import _drops_last
-from mtvision.data.sampler import sample_seed
+from mtvision.data.sampler import PairedDataset, sample_seed
 from mtvision.errors import DataError
-from mtvision.registries import AUGMENTATIONS
+from mtvision.registries import AUGMENTATIONS, DATASETS
 from mtvision.types import Sample
 
 
@@ -167,6 +179,91 @@ def test_which_last_batch_is_left_out(samples: int, batch: int, drops: bool):
     assert _drops_last(samples, batch) == drops or samples % batch == 0
     assert sum(sizes) == (samples // batch * batch if drops else samples)
     assert 1 not in sizes or samples == 1
+
+
+class Own:
+    """A user's data set of one item that is given back as it is."""
+
+    classes = Shapes.classes
+
+    def __init__(self, item: object) -> None:
+        self.items = [Shapes("train", num_images=1, image_size=40)[0], item]
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Sample:
+        return self.items[index]
+
+
+def spoil(**changes: object) -> Sample:
+    return replace(Mixed()[0], image_id="mine", **changes)
+
+
+SPOILT = {
+    "item 1: image 'mine': the mask is 20 x 28 pixels": lambda: spoil(mask=np.zeros((20, 28), np.uint8)),
+    "item 1: image 'mine': the mask has the class id 6; valid are 0 to 5": lambda: spoil(
+        mask=np.full((40, 56), 6, np.uint8)
+    ),
+    "item 1: image 'mine': label 5 is outside 0 to 4": lambda: spoil(labels=np.full(len(Mixed()[0].labels), 5)),
+    "item 1: image 'mine': expected uint8 (H, W, 3), got uint8 (40, 56)": lambda: spoil(
+        image=np.zeros((40, 56), np.uint8)
+    ),
+    "item 1: expected an mtvision.Sample, got tuple": lambda: (np.zeros((40, 56, 3), np.uint8), None),
+}
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("sentence", SPOILT)
+def test_a_users_own_item_is_checked_as_it_is_read(sentence: str, training: bool):
+    loader = build_loader(make_config(level="none"), Own(SPOILT[sentence]()), training=training)
+    with pytest.raises(DataError, match=re.escape(sentence)):
+        list(loader)
+
+
+def test_a_users_own_item_is_named_through_workers_and_subsets():
+    class Based(SampleDataset):
+        classes = Shapes.classes
+
+        def __len__(self) -> int:
+            return 3
+
+        def sample(self, index: int) -> Sample:
+            return replace(Mixed()[0], image_id=f"image{index}", mask=np.full((40, 56), 6 * (index == 2), np.uint8))
+
+    loader = build_loader(make_config(batch_size=1, num_workers=1), Based()[1:], training=True)
+    with pytest.raises(DataError, match=r"^item 1: image 'image2': the mask has the class id 6") as caught:
+        list(loader)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_without_classes_the_ids_are_not_compared():
+    item = replace(Mixed()[0], mask=np.full((40, 56), 99, np.uint8))
+    assert TransformedDataset([item], lambda sample, seed: sample, 0)[0] is item
+    assert PairedDataset([item], lambda sample, seed: sample)[0][1] is item
+
+
+def test_a_data_set_that_checks_itself_is_not_checked_again(devkit: Path, monkeypatch: pytest.MonkeyPatch):
+    def refuse(*arguments: object) -> list[str]:
+        raise AssertionError("checked again")
+
+    monkeypatch.setattr(importlib.import_module("mtvision.data.check"), "sample_problems", refuse)
+    for dataset in (VOC(devkit, "train"), VOC(devkit, "train")[1:], Shapes("train", num_images=2)):
+        assert len(list(build_loader(make_config(), dataset, training=False))) == 1
+    with pytest.raises(AssertionError, match="checked again"):
+        list(build_loader(make_config(), Mixed(), training=False))
+
+
+def test_classes_of_a_registered_set_must_be_classes():
+    @DATASETS.register("classless")
+    def classless(root: str | Path, split: str) -> Own:
+        """One without."""
+        dataset = Own(None)
+        dataset.classes = ["disc"]
+        return dataset
+
+    with pytest.raises(DataError, match=r"data set 'classless': classes: expected an mtvision\.Classes, got list"):
+        build_dataset(make_config(dataset="classless"))
 
 
 def test_an_empty_data_set_is_refused():

@@ -283,3 +283,9 @@ def test_the_real_packs_are_sound(real_pack, pack: str, train: int, val: int, bo
     assert found == xml.count("<object>") > 0
     assert difficult == xml.count("<difficult>1</difficult>") > 0
     assert empty <= 0.02 * found, f"{empty} of {found} boxes contain no pixel of their class"
+
+
+def test_trainval_is_taken_as_it_is_listed(devkit: Path):
+    write_lists(devkit, Main_trainval="a b c d", Segmentation_trainval="a d", Main_test="c", Segmentation_test="c")
+    assert VOC(devkit, "trainval").image_ids == ["a", "b", "c", "d"]
+    assert VOC(devkit, "train").image_ids == ["a", "b"]

@@ -3,13 +3,15 @@
 import json
 import logging
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 import mtvision as mtv
-from mtvision import CheckpointError, ConfigError, TrainingError
+from mtvision import CheckpointError, ConfigError, DataError, TrainingError
 from mtvision.training.checkpoint import load_state
 from mtvision.training.run import read_result
 
@@ -234,6 +236,126 @@ def test_normalize_takes_the_data_sets_own_statistics():
     pixels = np.concatenate([sample.image.reshape(-1, 3) for sample in data]) / 255
     np.testing.assert_allclose(model.normalization.mean.flatten().numpy(), pixels.mean(0), atol=1e-5)
     np.testing.assert_allclose(model.normalization.std.flatten().numpy(), pixels.std(0), atol=1e-5)
+
+
+def test_normalize_takes_the_statistics_of_the_images_trained_on_only():
+    cfg = configured(**{"data.preprocessing": "normalize", "system.epochs": 1})
+    whole = mtv.build_dataset(cfg, "train")
+    part = whole[:4]
+    for data in (part, mtv.build_loader(cfg, part, training=True)):
+        model = mtv.build_model(cfg, classes=whole.classes)
+        mtv.Trainer(model, cfg, progress=False).fit(data)
+        expected = mtv.data.compute_statistics(part, cache=False).mean
+        assert model.normalization.mean.flatten().tolist() == pytest.approx(expected, abs=1e-6)
+
+
+class Renamed:
+    """A data set whose classes have another order."""
+
+    def __init__(self, data):
+        self.data, self.classes = data, mtv.Classes(data.classes.segmentation, data.classes.detection[::-1])
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        return self.data[index]
+
+
+def test_classes_of_another_order_are_refused(finished):
+    data = mtv.build_dataset(CONFIG, "val")
+    sentence = "class 0 of task 'det' is 'disc' in the model but 'ring' in the data set"
+    with pytest.raises(DataError, match=sentence):
+        mtv.evaluate(finished.model, Renamed(data))
+    cfg = configured()
+    trainer = mtv.Trainer(mtv.build_model(cfg, classes=data.classes), cfg, progress=False)
+    for train_data, val_data in ((Renamed(data), None), (data, Renamed(data))):
+        with pytest.raises(DataError, match=sentence):
+            trainer.fit(train_data, val_data)
+
+
+def test_a_task_that_nobody_annotated_is_named(caplog):
+    cfg = configured(**{"system.epochs": 1})
+    data = mtv.build_dataset(cfg, "train")
+    blind = [replace(sample, mask=None) for sample in data]
+    with caplog.at_level(logging.WARNING, logger="mtvision"):
+        mtv.Trainer(mtv.build_model(cfg, classes=data.classes), cfg, progress=False).fit(blind)
+    assert "task 'seg': its loss was zero in every step" in caplog.text
+    assert "task 'det'" not in caplog.text
+
+
+def test_a_loader_for_training_cannot_be_scored():
+    cfg = configured()
+    data = mtv.build_dataset(cfg, "train")
+    trainer = mtv.Trainer(mtv.build_model(cfg, classes=data.classes), cfg, progress=False)
+    with pytest.raises(DataError, match="no truths to score against: build it with training=False"):
+        trainer.evaluate(mtv.build_loader(cfg, data, training=True))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        (
+            "checkpoint.json",
+            '{"config": [], "classes": null, "epoch": 1, "metrics": {}}',
+            "not a checkpoint's description",
+        ),
+        ("checkpoint.json", "[]", "not a checkpoint's description"),
+        (
+            "checkpoint.json",
+            '{"config": {}, "classes": null, "epoch": 1, "metrics": {}, "format": 99}',
+            "newer mtvision",
+        ),
+    ],
+)
+def test_edited_descriptions_are_named(name, content, sentence, tmp_path):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(CheckpointError, match=sentence):
+        mtv.load_model(tmp_path)
+
+
+def test_damaged_runs_are_named(finished, tmp_path):
+    import shutil
+
+    def copy(name):
+        return Path(shutil.copytree(finished.run_dir, tmp_path / name))
+
+    edited = copy("summary")
+    (edited / "summary.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"summary\.json: no finished run here"):
+        read_result(edited)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="file: is a file; a run needs a folder"):
+        train(tmp_path / "file")
+
+    def resume(folder, **values):
+        (folder / "summary.json").unlink()
+        return train(folder, **values)
+
+    state = copy("state")
+    torch.save({"optimizer": 1}, state / "checkpoints" / "last" / "state.pt")
+    with pytest.raises(CheckpointError, match=r"state\.pt: not the state of a run"):
+        resume(state)
+    missing = copy("missing")
+    (missing / "history.jsonl").unlink()
+    with pytest.raises(CheckpointError, match="the history of the run cannot be read"):
+        resume(missing)
+    torn = copy("torn")
+    with (torn / "history.jsonl").open("a") as file:
+        file.write('{"epoch": 3, "lr"')
+    assert len(resume(torn).history) == 2
+    short = copy("short")
+    (short / "history.jsonl").write_text((short / "history.jsonl").read_text().splitlines(keepends=True)[0])
+    with pytest.raises(CheckpointError, match="has 1 epochs, the checkpoint beside it 2"):
+        resume(short)
+
+
+def test_the_trainer_itself_refuses_to_resume_another_config(finished):
+    cfg = configured(**{"training.optimizer": "sgd", "system.run_dir": str(finished.run_dir)})
+    data = mtv.build_dataset(cfg, "train")
+    trainer = mtv.Trainer(mtv.build_model(cfg, classes=data.classes), cfg, progress=False)
+    with pytest.raises(CheckpointError, match=r"training\.optimizer: 'adamw' there, 'sgd' now"):
+        trainer.fit(data, resume=True)
 
 
 def test_the_learning_rate_follows_the_schedule():

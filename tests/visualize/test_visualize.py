@@ -59,11 +59,56 @@ def test_nothing_to_draw_leaves_a_copy(prediction):
     assert picture is not image
 
 
-def test_every_form_of_an_image_gives_the_same_picture():
+def test_every_form_of_an_image_gives_the_same_picture(tmp_path):
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     tensor = torch.from_numpy(image).permute(2, 0, 1)
-    for form in (Image.fromarray(image), tensor, tensor / 255):
+    path = tmp_path / "image.png"
+    Image.fromarray(image).save(path)
+    for form in (path, str(path), Image.fromarray(image), tensor, tensor / 255, (tensor / 255).double(), image / 255):
         assert np.array_equal(draw(form, {}), image)
+
+
+@pytest.mark.parametrize("shape", [(20, 30), (20, 30, 1), (20, 30, 4)])
+def test_what_is_no_picture_is_one_sentence(shape):
+    with pytest.raises(mtv.DataError, match=r"an image array: expected \(H, W, 3\)"):
+        draw(np.zeros(shape, dtype=np.uint8), {})
+
+
+class Elsewhere(torch.Tensor):
+    """Like a tensor on a GPU: no array until it is brought back."""
+
+    def __array__(self, *arguments, **options):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    def numpy(self, **options):
+        raise TypeError("can't convert cuda:0 device type tensor to numpy")
+
+    def cpu(self):
+        return self.as_subclass(torch.Tensor)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda tensor: tensor.as_subclass(Elsewhere),
+        lambda tensor: tensor.requires_grad_() if tensor.is_floating_point() else tensor,
+        lambda tensor: tensor.bfloat16() if tensor.is_floating_point() else tensor,
+    ],
+    ids=["cuda", "requires_grad", "bfloat16"],
+)
+def test_predictions_of_any_device_and_kind_give_the_same_picture(form):
+    mask = torch.zeros(60, 80, dtype=torch.int64)
+    mask[10:20, 10:20] = 1
+    objects = detections([20.0, 30.0, 50.0, 55.0], score=0.875)
+    expected = draw(grey(), {"seg": mask, "det": objects}, CLASSES)
+    prediction = {"seg": form(mask), "det": {name: form(value) for name, value in objects.items()}}
+    assert np.array_equal(draw(grey(), prediction, CLASSES), expected)
+
+
+def test_the_callers_picture_is_not_drawn_on():
+    image = grey()
+    draw(image, {"det": detections([20.0, 30.0, 50.0, 55.0])}, CLASSES)
+    assert np.array_equal(image, grey())
 
 
 def test_boxes_at_the_border_and_unknown_labels_are_drawn():

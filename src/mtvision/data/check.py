@@ -1,17 +1,16 @@
-"""Walk a whole data set and list everything that is wrong with it."""
+"""Hold what a data set returns against the contract of `Sample`: all of it at once, or each item as it is read."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import numpy as np
 
-from mtvision.data.base import Examinable
-from mtvision.data.files import mask_problems
+from mtvision.data.base import Examinable, Subset, examines_itself
+from mtvision.data.files import BOX_TOLERANCE, mask_problems
 from mtvision.errors import DataError
 from mtvision.types import VOID, Classes, Sample
-
-# What reading a user's own item can be expected to fail with; a broken item is listed, not raised.
-_ITEM_ERRORS = (DataError, OSError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError)
 
 
 def check(dataset: Sequence[Sample]) -> list[str]:
@@ -25,50 +24,103 @@ def check(dataset: Sequence[Sample]) -> list[str]:
         >>> check(Shapes("train", num_images=4, image_size=32))
         []
     """
-    if len(dataset) == 0:
+    try:
+        length = len(dataset)
+    except Exception as error:  # noqa: BLE001 - a user's own code can fail with anything; it is listed, not raised
+        return [f"the data set's length cannot be told ({_described(error)})"]
+    if length == 0:
         return ["the data set is empty"]
     classes = getattr(dataset, "classes", None)
-    problems: list[str] = []
+    problems = [] if classes is None else classes_problems(classes)
+    known = None if problems else classes
     ids: Counter[str] = Counter()
-    for index in range(len(dataset)):
+    for index in range(length):
         sample, found = _read(dataset, index)
+        found += sample_problems(sample, known) if not found else []
         problems += found
-        if sample is not None:
+        if isinstance(sample, Sample) and isinstance(sample.image_id, str):
             ids[sample.image_id] += 1
-            problems += sample_problems(sample, classes)
     problems += [f"image id '{name}' occurs {count} times" for name, count in ids.items() if count > 1]
     return problems
 
 
-def _read(dataset: Sequence[Sample], index: int) -> tuple[Sample | None, list[str]]:
+def checked_reader(dataset: Sequence[Sample]) -> Callable[[int], Sample]:
+    """Return a function that reads a data set's item by its index and raises where it breaks the contract of `Sample`.
+
+    A data set that checks itself, and a part of one, is read as it is: nothing is checked twice.
+
+    Raises:
+        DataError: the function, with a sentence for each problem, that names the item.
+    """
+    whole: Sequence[Sample] = dataset
+    while type(whole) is Subset:
+        whole = whole.dataset
+    if examines_itself(whole):
+        return dataset.__getitem__
+    classes = getattr(dataset, "classes", None)
+    return partial(_read_checked, dataset, classes if isinstance(classes, Classes) else None)
+
+
+def _read_checked(dataset: Sequence[Sample], classes: Classes | None, index: int) -> Sample:
+    sample = dataset[index]
+    problems = sample_problems(sample, classes)
+    if problems:
+        raise DataError("\n".join(f"item {index}: {problem}" for problem in problems))
+    return sample
+
+
+def _read(dataset: Sequence[Sample], index: int) -> tuple[Any, list[str]]:
     try:
-        return dataset.examine(index) if isinstance(dataset, Examinable) else (dataset[index], [])
+        if isinstance(dataset, Examinable) and examines_itself(dataset):
+            return dataset.examine(index)
+        return dataset[index], []
     except DataError as error:
         return None, str(error).split("\n")
-    except _ITEM_ERRORS as error:
-        return None, [f"item {index}: cannot be read ({type(error).__name__}: {' '.join(str(error).split())})"]
+    except Exception as error:  # noqa: BLE001 - a user's own code can fail with anything; it is listed, not raised
+        return None, [f"item {index}: cannot be read ({_described(error)})"]
 
 
-def sample_problems(sample: Sample, classes: Classes | None = None) -> list[str]:
-    """Return how a sample breaks the contract of `Sample`, one sentence each.
+def classes_problems(classes: object) -> list[str]:
+    """Return what is wrong with a data set's ``classes``, in a sentence."""
+    return [] if isinstance(classes, Classes) else [f"classes: expected an mtvision.Classes, got {_kind(classes)}"]
+
+
+def sample_problems(sample: object, classes: Classes | None = None) -> list[str]:
+    """Return how a value breaks the contract of `Sample`, one sentence each.
+
+    Boxes may be of any floating type and labels of any integer type: the loader makes float32 and int64 of them. A box
+    may reach over the image's edge by up to a pixel: it is clipped.
 
     Args:
-        sample: to be looked at.
+        sample: to be looked at; anything, since it comes from a user's code.
         classes: None: class ids and labels are not compared with their number.
     """
+    if not isinstance(sample, Sample):
+        return [f"expected an mtvision.Sample, got {_kind(sample)}"]
     image = sample.image
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
-        return [f"image '{sample.image_id}': expected uint8 (H, W, 3), got {image.dtype} {image.shape}"]
-    problems = _mask_problems(sample, classes) + _box_problems(sample, classes)
+    if not _is_array(image, "u", 3) or image.dtype != np.uint8 or image.shape[2] != 3 or image.size == 0:
+        return [f"image '{sample.image_id}': expected uint8 (H, W, 3), got {_kind(image)}"]
+    problems = _description_problems(sample) + _mask_problems(sample, classes) + _box_problems(sample, classes)
     return [f"image '{sample.image_id}': {problem}" for problem in problems]
+
+
+def _description_problems(sample: Sample) -> list[str]:
+    problems = []
+    if not isinstance(sample.image_id, str):
+        problems.append(f"image_id: expected a text, got {_kind(sample.image_id)}")
+    size, own = sample.original_size, sample.image.shape[:2]
+    is_size = isinstance(size, tuple | list) and all(isinstance(side, int | np.integer) for side in size)
+    if not is_size or tuple(size) != own:  # predictions are made at this size and scored against this mask
+        problems.append(f"original_size: expected {own}, the image's own (H, W), got {size!r}")
+    return problems
 
 
 def _mask_problems(sample: Sample, classes: Classes | None) -> list[str]:
     mask = sample.mask
     if mask is None:
         return []
-    if mask.dtype != np.uint8 or mask.ndim != 2:
-        return [f"expected a mask of uint8 (H, W), got {mask.dtype} {mask.shape}"]
+    if not _is_array(mask, "u", 2) or mask.dtype != np.uint8:
+        return [f"expected a mask of uint8 (H, W), got {_kind(mask)}"]
     height, width = sample.image.shape[:2]
     return mask_problems(mask, (height, width), len(classes.segmentation) if classes else VOID)
 
@@ -78,15 +130,40 @@ def _box_problems(sample: Sample, classes: Classes | None) -> list[str]:
     if boxes is None or labels is None or difficult is None:
         together = boxes is None and labels is None and difficult is None
         return [] if together else ["boxes, labels and difficult must be None together"]
-    if boxes.ndim != 2 or boxes.shape[1] != 4 or not len(boxes) == len(labels) == len(difficult):
+    problems = []
+    if not _is_array(boxes, "f", 2) or boxes.shape[1] != 4:
+        problems.append(f"expected boxes (M, 4) of float, got {_kind(boxes)}")
+    if not _is_array(labels, "iu", 1):
+        problems.append(f"expected labels (M,) of integer, got {_kind(labels)}")
+    if not _is_array(difficult, "b", 1):
+        problems.append(f"expected difficult (M,) of bool, got {_kind(difficult)}")
+    if problems:
+        return problems
+    if not len(boxes) == len(labels) == len(difficult):
         shapes = f"boxes {boxes.shape}, labels {labels.shape}, difficult {difficult.shape}"
         return [f"expected boxes (M, 4), labels (M,) and difficult (M,), got {shapes}"]
-    problems = []
-    height, width = sample.image.shape[:2]
-    inside = (boxes >= 0).all(1) & (boxes <= [width, height, width, height]).all(1)
-    proper = inside & (boxes[:, 2:] > boxes[:, :2]).all(1)
-    problems += [f"the box {boxes[row].tolist()} is empty or outside the image" for row in np.flatnonzero(~proper)]
+    return _value_problems(sample.image.shape[:2], boxes, labels, classes)
+
+
+def _value_problems(size: tuple[int, ...], boxes: Any, labels: Any, classes: Classes | None) -> list[str]:
+    height, width = size
+    clipped = np.clip(boxes, 0, [width, height, width, height])  # as the transforms do
+    inside = (abs(boxes - clipped) <= BOX_TOLERANCE).all(1)  # False for NaN
+    proper = inside & (clipped[:, 2:] > clipped[:, :2]).all(1)
+    problems = [f"the box {boxes[row].tolist()} is empty or outside the image" for row in np.flatnonzero(~proper)]
     if classes is not None:
         wrong = sorted({int(label) for label in labels if not 0 <= label < len(classes.detection)})
         problems += [f"label {label} is outside 0 to {len(classes.detection) - 1}" for label in wrong]
     return problems
+
+
+def _is_array(value: object, kinds: str, ndim: int) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind in kinds and value.ndim == ndim
+
+
+def _kind(value: object) -> str:
+    return f"{value.dtype} {value.shape}" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

@@ -37,7 +37,9 @@ class _Object(NamedTuple):
 def read_image(path: Path) -> tuple[NDArray[np.uint8] | None, list[str]]:
     """Read an image as uint8 ``(H, W, 3)`` RGB, turned as its EXIF orientation says.
 
-    A truncated JPEG or PNG is a problem, where OpenCV alone would fill the rest with grey without a word.
+    A JPEG or PNG whose end is missing is a problem, where OpenCV alone would fill the rest with grey without a word. A
+    JPEG that is damaged in its middle is not found: no decoder at hand tells of it but by a line on the standard error
+    output. Within a PNG the decoder compares checksums.
     """
     import cv2
 
@@ -47,9 +49,12 @@ def read_image(path: Path) -> tuple[NDArray[np.uint8] | None, list[str]]:
         return None, [f"{path}: the image is missing or cannot be read ({error.strerror})"]
     if not _is_complete(data):
         return None, [f"{path}: the image is truncated: its end is missing"]
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    except cv2.error:  # of more pixels than it takes
+        image = None
     if image is None:
-        return None, [f"{path}: not an image that can be decoded (corrupt, or of another format)"]
+        return None, [f"{path}: not an image that can be decoded (corrupt, too large, or of another format)"]
     return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), dtype=np.uint8), []
 
 

@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from mtvision.config import Config, as_config
 from mtvision.data.augment import resize_only
 from mtvision.data.base import SampleDataset
+from mtvision.data.check import classes_problems
 from mtvision.data.sampler import KeyedSampler, PairedDataset, TransformedDataset
 from mtvision.errors import DataError
 from mtvision.registries import AUGMENTATIONS, DATASETS
@@ -53,6 +54,8 @@ def build_dataset(cfg: ConfigLike, split: str = "train") -> SampleDataset:
     dataset = DATASETS.build(data.dataset, data.dataset_root, split)
     if not hasattr(dataset, "classes"):
         raise DataError(f"data set '{data.dataset.name}' has no attribute 'classes': an mtvision.Classes is expected")
+    for problem in classes_problems(dataset.classes):
+        raise DataError(f"data set '{data.dataset.name}': {problem}")
     return cast(SampleDataset, dataset)
 
 
@@ -72,7 +75,8 @@ def build_loader(cfg: ConfigLike, dataset: Sequence[Sample], *, training: bool) 
 
     Raises:
         ConfigError: for any problem of the config.
-        DataError: if the data set is empty; while loading, if an item cannot be read.
+        DataError: if the data set is empty; while loading, if an item cannot be read or breaks the contract of
+            `Sample` (a data set that does not check itself is checked as it is read).
 
     Example:
         >>> config = {"data": {"dataset": {"name": "shapes", "num_images": 8}, "image_size": 64}}

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from mtvision.data.base import Fingerprinted
+from mtvision.data.check import checked_reader
 from mtvision.errors import ConfigError, DataError
 from mtvision.layers.normalization import IMAGENET_MEAN, IMAGENET_STD
 from mtvision.registries import PREPROCESSING
@@ -115,9 +116,10 @@ def _count_values(dataset: Sequence[Sample]) -> NDArray[np.int64]:
     """Count how often each value occurs in each channel, ``(3, 256)``: exact, whatever the number of pixels."""
     if len(dataset) == 0:
         raise DataError("the mean and standard deviation of an empty data set are not defined")
+    read = checked_reader(dataset)
     counts = np.zeros((3, 256), dtype=np.int64)
     for index in range(len(dataset)):
-        image = dataset[index].image
+        image = read(index).image
         for channel in range(3):
             counts[channel] += np.bincount(image[..., channel].ravel(), minlength=256)
     return counts

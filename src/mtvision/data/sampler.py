@@ -6,6 +6,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from torch.utils.data import Dataset, Sampler
 
+from mtvision.data.check import checked_reader
 from mtvision.types import Sample
 
 Transform: TypeAlias = Callable[[Sample, int], Sample]
@@ -62,15 +63,19 @@ class TransformedDataset(Dataset[Sample]):
     """Samples of a data set after a transform that is seeded by (seed, epoch, index).
 
     Args:
-        dataset: any sequence of samples.
+        dataset: any sequence of samples; one that does not check itself is checked as it is read.
         transform: called with a sample and a seed.
         seed: of the run.
+
+    Raises:
+        DataError: when an item is read that breaks the contract of `Sample`.
     """
 
     def __init__(self, dataset: Sequence[Sample], transform: Transform, seed: int) -> None:
         self.dataset = dataset
         self.transform = transform
         self.seed = seed
+        self._read = checked_reader(dataset)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -78,20 +83,25 @@ class TransformedDataset(Dataset[Sample]):
     def __getitem__(self, key: SampleKey | int) -> Sample:
         """Return the transformed sample of a key; a plain index means epoch 0."""
         epoch, index = key if isinstance(key, SampleKey) else SampleKey(0, key)
-        return self.transform(self.dataset[index], sample_seed(self.seed, epoch, index))
+        return self.transform(self._read(index), sample_seed(self.seed, epoch, index))
 
 
 class PairedDataset(Dataset[tuple[Sample, Sample]]):
-    """Samples after a transform, each with the sample as it was, for scoring at the original size."""
+    """Samples after a transform, each with the sample as it was, for scoring at the original size.
+
+    Raises:
+        DataError: when an item is read that breaks the contract of `Sample`.
+    """
 
     def __init__(self, dataset: Sequence[Sample], transform: Transform) -> None:
         self.dataset = dataset
         self.transform = transform
+        self._read = checked_reader(dataset)
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> tuple[Sample, Sample]:
         """Return the transformed sample and the original."""
-        original = self.dataset[index]
+        original = self._read(index)
         return self.transform(original, 0), original

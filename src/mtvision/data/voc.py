@@ -31,8 +31,9 @@ class VOC(SampleDataset):
     * an image that ``Main`` lists must have an XML, one that ``Segmentation`` lists must have a mask;
     * an image that is in one list only gets the other annotation too where its file exists, else None.
 
-    The splits do not overlap: in the real VOC 2012 some images for segmentation validation are in ``Main/train.txt``,
-    so ``train`` leaves out all that any ``val`` or ``test`` list of the folder has, and ``val`` all of a ``test`` list.
+    ``train``, ``val`` and ``test`` do not overlap: in the real VOC 2012 some images for segmentation validation are in
+    ``Main/train.txt``, so ``train`` leaves out all that any ``val`` or ``test`` list of the folder has, and ``val`` all
+    of a ``test`` list. Any other split is taken as it is listed, such as ``trainval``, the union of both by definition.
 
     Files are read when an item is, and checked then; `mtvision.data.check` walks all of them.
 

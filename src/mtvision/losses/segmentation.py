@@ -43,9 +43,10 @@ def segmentation_cross_entropy(
     """
     logits = _at_least_float32(logits)
     weights = _per_class("class_weights", class_weights, logits)
+    # torch has no deterministic CUDA form of the summed loss, but of the elementwise one
     total = F.cross_entropy(
-        logits, mask, weight=weights, ignore_index=VOID, label_smoothing=label_smoothing, reduction="sum"
-    )
+        logits, mask, weight=weights, ignore_index=VOID, label_smoothing=label_smoothing, reduction="none"
+    ).sum()
     counted = mask != VOID
     count = counted.sum() if weights is None else (_gather(weights, mask) * counted).sum()
     return total / torch.where(count > 0, count, 1)

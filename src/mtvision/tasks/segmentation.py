@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mtvision.errors import ConfigError
 from mtvision.layers.resize import resize_to
 from mtvision.registries import Loss
 from mtvision.tasks.base import Task
@@ -29,10 +28,9 @@ class SegmentationTask(Task):
         head: features to logits ``(N, C, h, w)`` at any stride.
         num_classes: C, the background included.
         loss: ``loss(logits (N, C, H, W), mask (N, H, W)) -> scalar`` in which 255 does not count.
-        class_names: of the C classes, background first; may be left out.
 
     Raises:
-        ConfigError: if the number of names, or what the loss was given for each class, does not fit ``num_classes``.
+        ConfigError: if what the loss was given for each class does not fit ``num_classes``.
 
     Example:
         >>> from mtvision.heads.segmentation.fcn import FCNHead
@@ -46,15 +44,10 @@ class SegmentationTask(Task):
     main_metric: ClassVar[str] = "miou"
     class_metrics: ClassVar[frozenset[str]] = frozenset({"iou"})
 
-    def __init__(self, head: nn.Module, num_classes: int, loss: Loss, class_names: Sequence[str] = ()) -> None:
+    def __init__(self, head: nn.Module, num_classes: int, loss: Loss) -> None:
         super().__init__()
-        if class_names and len(class_names) != num_classes:
-            raise ConfigError(
-                [f"segmentation has {num_classes} classes, but {len(class_names)} class names were given"]
-            )
         self.head = head
         self.num_classes = num_classes
-        self.class_names = tuple(class_names)
         self.criterion = loss
         # one void pixel: a loss whose options do not fit the classes says so now, not when training has begun
         loss(torch.zeros(1, num_classes, 1, 1), torch.full((1, 1, 1), VOID))

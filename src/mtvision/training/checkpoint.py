@@ -15,15 +15,17 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 
 from mtvision.config import Config
 from mtvision.errors import CheckpointError, ConfigError
 from mtvision.factory import build_model
 from mtvision.model import MultiTaskModel
-from mtvision.training.history import without_nan
+from mtvision.training.history import with_nan, without_nan
 from mtvision.types import Classes
 
 FORMAT = 1
+STATE_KEYS = {"epoch", "monitor", "optimizer", "random"}
 WEIGHTS, DESCRIPTION, STATE = "model.safetensors", "checkpoint.json", "state.pt"
 _PACKAGES = ("mtvision", "torch", "torchvision", "timm", "albumentations", "torchmetrics", "accelerate")
 
@@ -33,7 +35,7 @@ class Description:
     """What a checkpoint belongs to.
 
     Attributes:
-        config: as `Config.dump` gives it, with the class numbers filled in.
+        config: as `Config.dump` gives it.
         classes: names by task, None if the data set had none.
         epoch: number of epochs done.
         metrics: of the validation after that epoch.
@@ -125,9 +127,12 @@ def read_description(folder: Path) -> Description:
     """
     path = folder / DESCRIPTION
     try:
-        description = Description(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint description ({error})") from None
+        content = json.loads(path.read_text(encoding="utf-8"))
+        content["metrics"] = with_nan(content["metrics"])
+        description: Description = TypeAdapter(Description).validate_python(content)
+    except (OSError, ValueError, TypeError, LookupError) as error:
+        reason = "; ".join(str(error).splitlines()[:2])
+        raise CheckpointError(f"{path}: not a checkpoint's description ({reason})") from None
     if description.format > FORMAT:
         raise CheckpointError(
             f"{path}: written by a newer mtvision (format {description.format}, this one reads {FORMAT})"
@@ -193,7 +198,11 @@ def load_state(folder: Path) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
         raise CheckpointError(f"{path}: cannot be read as the state of a run ({type(error).__name__})") from error
-    return dict(state)
+    if not isinstance(state, dict) or not state.keys() >= STATE_KEYS:
+        raise CheckpointError(
+            f"{path}: not the state of a run: expected a mapping with {', '.join(sorted(STATE_KEYS))}"
+        )
+    return state
 
 
 def random_state() -> dict[str, Any]:

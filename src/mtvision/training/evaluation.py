@@ -4,13 +4,15 @@ import logging
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mtvision.errors import DataError
+from mtvision.layers.mode import evaluation_mode
 from mtvision.model import MultiTaskModel
 from mtvision.types import Batch, Classes
 
@@ -37,7 +39,7 @@ class EvaluationResult:
 
 
 class LossMeter:
-    """Running means of named losses, weighted by the number of images; read once, so a GPU is not made to wait."""
+    """Running means of named losses, weighted by the number of images."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -69,18 +71,6 @@ def flatten(losses: Mapping[str, Mapping[str, Tensor]], total: Tensor) -> dict[s
     return {"loss": total, **named}
 
 
-@contextmanager
-def evaluation_mode(model: torch.nn.Module) -> Any:
-    """Switch a model to evaluation without gradients, and leave it as it was."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(was_training)
-
-
 def score(
     model: MultiTaskModel,
     batches: Iterable[Batch],
@@ -106,10 +96,28 @@ def score(
             outputs = call(batch.images)
             losses = model.loss(outputs, batch.targets)
             meter.update(flatten(losses, weighted_sum(losses, weights or {})), len(batch.images))
+            if not batch.truths:
+                raise DataError("the loader has no truths to score against: build it with training=False")
             for name in model.tasks:
                 predictions = model.task(name).postprocess(outputs[name], batch.image_sizes)
                 metrics[name].update(predictions, batch.truths[name])
     return _result(model, metrics, meter.means(), classes or model.classes)
+
+
+def check_classes(model: MultiTaskModel, data: Any) -> None:
+    """Refuse a data set whose classes are not the model's, for the tasks of the model; unknown classes pass.
+
+    Raises:
+        DataError: naming the first difference.
+    """
+    theirs, own = getattr(data, "classes", None), model.classes
+    if theirs is None or own is None:
+        return
+    for task in model.tasks:
+        pairs = zip_longest(own.names(task), theirs.names(task))
+        index, (mine, other) = next(((i, p) for i, p in enumerate(pairs) if p[0] != p[1]), (0, ("", "")))
+        if mine != other:
+            raise DataError(f"class {index} of task '{task}' is {mine!r} in the model but {other!r} in the data set")
 
 
 def metric_directions(model: MultiTaskModel) -> dict[str, bool]:

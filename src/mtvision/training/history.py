@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtvision.errors import CheckpointError
+
 Row = dict[str, Any]
 
 
@@ -20,13 +22,22 @@ class History(Sequence[Row]):
         self._path = path
         self._rows = list(rows)
         if path is not None:
-            path.write_text("".join(_line(row) for row in self._rows), encoding="utf-8")
+            whole = path.with_name(path.name + ".new")
+            whole.write_text("".join(_line(row) for row in self._rows), encoding="utf-8")
+            whole.replace(path)
 
     @classmethod
     def read(cls, path: Path) -> "History":
-        """Read the rows of a ``history.jsonl``; the file stays as it is."""
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return cls(rows=[_with_nan(json.loads(line)) for line in lines if line])
+        """Read the rows of a ``history.jsonl``; a last line that was cut off is left out, the file stays as it is.
+
+        Raises:
+            CheckpointError: if the file is missing or another line is damaged.
+        """
+        try:
+            *lines, _ = path.read_text(encoding="utf-8").split("\n")  # a whole last line ends here
+            return cls(rows=[with_nan(json.loads(line)) for line in lines])
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path}: the history of the run cannot be read ({error})") from None
 
     def append(self, row: Row) -> None:
         """Add a row and write it."""
@@ -65,7 +76,8 @@ def without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _with_nan(value: Any) -> Any:
+def with_nan(value: Any) -> Any:
+    """Undo `without_nan`: null becomes NaN."""
     if isinstance(value, dict):
-        return {key: _with_nan(item) for key, item in value.items()}
+        return {key: with_nan(item) for key, item in value.items()}
     return math.nan if value is None else value

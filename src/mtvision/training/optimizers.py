@@ -9,6 +9,7 @@ from torch import nn, optim
 from mtvision.registries import OPTIMIZERS
 from mtvision.registry import Catalogue
 
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 Parameters = Iterable[nn.Parameter]
 
 
@@ -18,9 +19,9 @@ def adamw(
     lr: float,
     weight_decay: float,
     *,
-    beta1: float = 0.9,
-    beta2: float = 0.999,
-    eps: float = 1e-8,
+    beta1: Momentum = 0.9,
+    beta2: Momentum = 0.999,
+    eps: Annotated[float, Field(gt=0)] = 1e-8,
 ) -> optim.Optimizer:
     """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101)."""
     return optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(beta1, beta2), eps=eps)
@@ -32,7 +33,7 @@ def sgd(
     lr: float,
     weight_decay: float,
     *,
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9,
+    momentum: Momentum = 0.9,
     nesterov: bool = False,
 ) -> optim.Optimizer:
     """Stochastic gradient descent with momentum."""

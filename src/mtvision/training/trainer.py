@@ -1,5 +1,6 @@
 """The loop. Whoever wants another one copies ``examples/plain_loop.py``; this one has no hooks to override."""
 
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader
 from mtvision.config import Config, as_config
 from mtvision.data.loader import build_loader
 from mtvision.data.preprocessing import compute_statistics
+from mtvision.data.sampler import PairedDataset, TransformedDataset
 from mtvision.errors import CheckpointError, TrainingError
 from mtvision.model import MultiTaskModel
 from mtvision.registries import OPTIMIZERS, SCHEDULES
@@ -28,6 +30,7 @@ from mtvision.training.device import build_accelerator, deterministic, prepared
 from mtvision.training.evaluation import (
     EvaluationResult,
     LossMeter,
+    check_classes,
     combined_score,
     flatten,
     score,
@@ -36,8 +39,11 @@ from mtvision.training.evaluation import (
 from mtvision.training.history import History, Row
 from mtvision.training.monitor import Monitor
 from mtvision.training.progress import Bar, Reporter
+from mtvision.training.run_folder import CONFIG, HISTORY, SUMMARY, check_same_run
 from mtvision.training.schedule import learning_rate
 from mtvision.types import Batch, Sample
+
+logger = logging.getLogger(__name__)
 
 Data = Sequence[Sample] | DataLoader[Batch]
 
@@ -86,12 +92,16 @@ class Trainer:
 
         Raises:
             TrainingError: if a loss is not finite; the message names task, part and images.
-            CheckpointError: if ``run_dir`` holds a run already and ``resume`` is False, or cannot be resumed.
+            CheckpointError: if ``run_dir`` holds a run already and ``resume`` is False, or one that cannot be resumed.
+            DataError: if a data set's classes are not those of the model.
         """
         accelerator = build_accelerator(self.config)
         if accelerator.num_processes > 1:
             raise TrainingError("training in several processes is not supported by this version; start one process")
+        if self.run_dir is not None:
+            check_same_run(self.run_dir, self.config)
         torch.manual_seed(self.config.system.seed)
+        self.monitor = Monitor(self.model, self.config.training)
         self._prepare_statistics(train)
         settings = self.config.training
         optimizer = OPTIMIZERS.build(settings.optimizer, self.model.parameters(), settings.lr, settings.weight_decay)
@@ -107,6 +117,7 @@ class Trainer:
     def evaluate(self, data: Data) -> dict[str, float]:
         """Return the metrics over ``data``, ``{"seg/miou": ..., ...}``, fractions in [0, 1]."""
         accelerator = build_accelerator(self.config)
+        self.model.warn_if_pending()
         loader = accelerator.prepare(self._loader(data, training=False))
         with prepared(self.model, accelerator) as network:
             return self._score(network, loader, "evaluate").metrics
@@ -116,6 +127,8 @@ class Trainer:
         loader.set_epoch(epoch)
         with self.reporter.bar(f"epoch {epoch + 1}/{self.config.system.epochs}", len(loader)) as bar:
             losses, rate = loop.train_epoch(epoch, loader, bar)
+        if epoch == 0:
+            _warn_of_idle_tasks(self.model, losses)
         row: Row = {"epoch": epoch + 1, "lr": rate, "seconds": 0.0, **_named("train", losses)}
         result = EvaluationResult({})
         if val_loader is not None:
@@ -144,12 +157,12 @@ class Trainer:
         save_checkpoint(checkpoints / "last", self.model, self.config, epoch, metrics, state)
 
     def _loader(self, data: Data, *, training: bool) -> DataLoader[Batch]:
+        check_classes(self.model, _samples(data))
         return data if isinstance(data, DataLoader) else build_loader(self.config, data, training=training)
 
     def _prepare_statistics(self, train: Data) -> None:
         if self.model.normalization.pending:
-            data: Any = train.dataset if isinstance(train, DataLoader) else train
-            statistics = compute_statistics(getattr(data, "dataset", data))
+            statistics = compute_statistics(_samples(train))
             self.model.normalization.set_statistics(statistics.mean or (), statistics.std or ())
 
     def _start(self, loop: "_Loop", resume: bool) -> int:
@@ -159,9 +172,9 @@ class Trainer:
             return 0
         last = whole_checkpoint(self.run_dir / "checkpoints" / "last")
         self.run_dir.mkdir(parents=True, exist_ok=True)
-        path = self.run_dir / "history.jsonl"
+        path = self.run_dir / HISTORY
         if last is None:
-            self.config.save(self.run_dir / "config.yaml")
+            self.config.save(self.run_dir / CONFIG)
             self.history = History(path)
             return 0
         if not resume:
@@ -171,6 +184,8 @@ class Trainer:
         loop.restore(state)
         self.monitor.restore(state["monitor"])
         self.history = History(path, History.read(path)[: state["epoch"]])
+        if len(self.history) != state["epoch"]:
+            raise CheckpointError(f"{path}: has {len(self.history)} epochs, the checkpoint beside it {state['epoch']}")
         return int(state["epoch"])
 
     def _finish(self) -> None:
@@ -189,7 +204,7 @@ class Trainer:
             "config": self.config.dump(),
             "versions": versions(),
         }
-        write_json(self.run_dir / "summary.json", content)
+        write_json(self.run_dir / SUMMARY, content)
 
 
 class _Loop:
@@ -243,6 +258,21 @@ class _Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate
+
+
+def _samples(data: Data) -> Any:
+    """Return the untransformed data set, also of a loader."""
+    if not isinstance(data, DataLoader):
+        return data
+    transformed = data.dataset
+    return transformed.dataset if isinstance(transformed, TransformedDataset | PairedDataset) else transformed
+
+
+def _warn_of_idle_tasks(model: MultiTaskModel, losses: Mapping[str, float]) -> None:
+    for task in model.tasks:
+        parts = [value for name, value in losses.items() if name.startswith(f"{task}/")]
+        if not any(parts):
+            logger.warning("task '%s': its loss was zero in every step; is any training image annotated for it?", task)
 
 
 def _named(split: str, losses: Mapping[str, float]) -> dict[str, float]:

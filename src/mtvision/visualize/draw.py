@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mtvision.data.images import ImageSource, as_sample
 from mtvision.types import VOID, Classes
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ _VOID_COLOR: Color = (224, 224, 192)
 
 
 def draw(
-    image: Any,
+    image: ImageSource,
     prediction: Mapping[str, Any],
     classes: Classes | None = None,
     *,
@@ -27,9 +28,10 @@ def draw(
     """Put mask, boxes, names and scores on a copy of an image.
 
     Args:
-        image: RGB: a uint8 array ``(H, W, 3)``, a tensor ``(3, H, W)`` (uint8 or float in [0, 1]) or a PIL image.
-        prediction: of `MultiTaskModel.predict` for this image; a truth with ``seg`` and ``det`` is drawn likewise, and
-            a part that is missing or None is left out.
+        image: RGB, in any form that `MultiTaskModel.predict` takes: a path, a PIL image, an array ``(H, W, 3)`` or a
+            tensor ``(3, H, W)``, uint8 or float in [0, 1].
+        prediction: of `MultiTaskModel.predict` for this image, on any device; a truth with ``seg`` and ``det`` is drawn
+            likewise, and a part that is missing or None is left out.
         classes: names; numbers where there are none.
         score_threshold: detections below it are left out; boxes without scores are all drawn.
         mask_opacity: of the classes' colours, in [0, 1]; the background keeps the image.
@@ -38,30 +40,20 @@ def draw(
         uint8 ``(H, W, 3)``.
 
     Raises:
+        DataError: if a file is missing or no image, or a value has not the shape, type or range of one.
         ValueError: if the mask is not of the image's size.
     """
     from PIL import Image, ImageDraw
 
-    picture = to_array(image)
+    picture = as_sample(image).image
     mask = prediction.get("seg")
     if mask is not None:
-        picture = _blend(picture, np.asarray(mask), mask_opacity)
+        picture = _blend(picture, _numpy(mask), mask_opacity)
     canvas = Image.fromarray(picture)
     objects = prediction.get("det")
     if objects is not None:
         _draw_boxes(ImageDraw.Draw(canvas), objects, classes, score_threshold, canvas.size)
     return np.asarray(canvas).copy()
-
-
-def to_array(image: Any) -> NDArray[np.uint8]:
-    """Return a uint8 RGB array ``(H, W, 3)`` of an array, a tensor ``(3, H, W)`` or a PIL image."""
-    if isinstance(image, torch.Tensor):
-        pixels = image.detach().cpu().permute(1, 2, 0)
-        scaled = pixels if pixels.dtype == torch.uint8 else (pixels.clamp(0, 1) * 255).round().to(torch.uint8)
-        return scaled.numpy().copy()
-    if not isinstance(image, np.ndarray):
-        image = np.asarray(image.convert("RGB"))
-    return np.array(image, dtype=np.uint8)
 
 
 def class_color(index: int) -> Color:
@@ -80,6 +72,14 @@ def class_color(index: int) -> Color:
     return red, green, blue
 
 
+def _numpy(values: Any) -> NDArray[Any]:
+    """Return an array of a tensor of any device and kind, or of whatever NumPy takes."""
+    if not isinstance(values, torch.Tensor):
+        return np.asarray(values)
+    values = values.detach().cpu()
+    return np.asarray((values.float() if values.is_floating_point() else values).numpy())  # NumPy has no bfloat16
+
+
 def _blend(picture: NDArray[np.uint8], mask: NDArray[Any], opacity: float) -> NDArray[np.uint8]:
     if mask.shape != picture.shape[:2]:
         raise ValueError(
@@ -96,8 +96,8 @@ def _draw_boxes(
 ) -> None:
     from PIL import ImageFont
 
-    boxes, labels = np.asarray(objects["boxes"]).reshape(-1, 4), np.asarray(objects["labels"])
-    scores = np.asarray(objects["scores"]) if "scores" in objects else None
+    boxes, labels = _numpy(objects["boxes"]).reshape(-1, 4), _numpy(objects["labels"])
+    scores = _numpy(objects["scores"]) if "scores" in objects else None
     width = max(1, round(max(size) / 250))
     font = ImageFont.load_default(size=max(10, round(max(size) / 32)))
     for i in range(len(boxes) - 1, -1, -1):  # the best detection last, so that it lies on top
