@@ -451,15 +451,22 @@ def test_a_malicious_state_is_refused_and_not_executed(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.slow
 def test_overfits_sixteen_images(tmp_path, caplog):
     """The whole chain can fit what it sees: mIoU and mAP@50 above 0.9 on 16 images."""
     cfg = mtv.Config(
-        system={"epochs": 60, "device": "cpu"},
-        model={"backbone": "test_resnet", "segmentation_head": "unet", "init_scheme": "kaiming", "dropout_rate": 0.0},
+        system={"epochs": 120, "device": "cpu"},
+        model={
+            "backbone": "test_resnet",
+            "segmentation_head": "unet",
+            "detection_head": {"name": "fpn", "channels": 64},
+            "init_scheme": "kaiming",
+            "dropout_rate": 0.0,
+        },
         training={"batch_size": 4, "lr": 0.004},
         data={
-            "dataset": {"name": "shapes", "num_images": 16, "image_size": 64},
-            "image_size": 64,
+            "dataset": {"name": "shapes", "num_images": 16, "image_size": 128},
+            "image_size": 128,
             "augmentation_level": "none",
         },
     )

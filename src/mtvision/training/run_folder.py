@@ -16,8 +16,9 @@ from mtvision.training.history import History, with_nan
 
 CONFIG, HISTORY, SUMMARY = "config.yaml", "history.jsonl", "summary.json"
 
-# What may differ when a run is taken up again: where it runs, not what it computes.
-_FREE_TO_CHANGE = ("system.device", "system.run_dir", "data.num_workers", "data.dataset_root")
+# What may differ when a run is taken up again: where it runs, not what it computes; and class numbers that one side
+# leaves to the data set, since the weights tell those.
+_FREE_TO_CHANGE = ("system.device", "system.run_dir", "data.num_workers", "data.dataset_root", "model.num_classes")
 
 
 @dataclass(frozen=True)

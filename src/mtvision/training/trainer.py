@@ -98,7 +98,7 @@ class Trainer:
         accelerator = build_accelerator(self.config)
         if accelerator.num_processes > 1:
             raise TrainingError("training in several processes is not supported by this version; start one process")
-        if self.run_dir is not None:
+        if self.run_dir is not None and (resume or not self.run_dir.is_dir()):
             check_same_run(self.run_dir, self.config)
         torch.manual_seed(self.config.system.seed)
         self.monitor = Monitor(self.model, self.config.training)

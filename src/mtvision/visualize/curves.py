@@ -26,7 +26,7 @@ def write_curves(history: Sequence[Mapping[str, Any]], folder: Path) -> Path:
         "learning rate": ["lr"],
     }
     groups = {title: members for title, members in groups.items() if members}
-    figure = Figure(figsize=(6 * len(groups), 4.5), layout="constrained")
+    figure = Figure(figsize=(6 * len(groups), 5.5), layout="constrained")
     epochs = [row["epoch"] for row in history]
     for axes, (title, members) in zip(figure.subplots(1, len(groups), squeeze=False)[0], groups.items(), strict=True):
         for name in members:
@@ -48,4 +48,6 @@ def _finish(axes: Any, title: str, values: Iterable[float]) -> None:
     if title.startswith("metrics"):
         axes.set_ylim(0, 1)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    axes.legend(
+        fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False
+    )  # below: hides no line
