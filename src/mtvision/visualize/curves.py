@@ -1,6 +1,7 @@
 """How a run went, as pictures."""
 
 import math
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,10 +45,13 @@ def write_curves(history: Sequence[Mapping[str, Any]], folder: Path) -> Path:
 def _finish(axes: Any, title: str, values: Iterable[float]) -> None:
     axes.set(title=title, xlabel="epoch")
     axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.set_ylim(bottom=min([0.0, *(value for value in values if math.isfinite(value))]))
-    if title.startswith("metrics"):
+    finite = [value for value in values if math.isfinite(value)]
+    if title == "loss" and finite:  # one epoch's outlier would press all other curves flat
+        axes.set_ylim(min(0.0, *finite), min(max(finite), 4 * statistics.median(finite) + 1) * 1.05)
+    elif title.startswith("metrics"):
         axes.set_ylim(0, 1)
+    else:
+        axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
-    axes.legend(
-        fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, frameon=False
-    )  # below: hides no line
+    below = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.14)}  # hides no curve
+    axes.legend(fontsize=8, ncols=2, frameon=False, **below)
