@@ -37,7 +37,7 @@ def main(run_dir: Path | None = None, seed: int = 42, epochs: int | None = None,
     result = mtv.train(config, run_dir=run_dir)
     model = mtv.load_model(result.run_dir)
     image = mtv.build_dataset(config, "test")[0].image
-    prediction = model.predict(image)[0]
+    prediction = model.predict(image, score_threshold=0.3)[0]
     print(f"mask {tuple(prediction['seg'].shape)}, {len(prediction['det']['boxes'])} boxes in the first test image")
     for name, value in result.metrics.items():
         print(f"{name:<20} {value:.4f}")

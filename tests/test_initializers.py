@@ -102,7 +102,9 @@ def test_residual_norms_are_zero_only_when_asked():
 
 
 def test_norms_without_weights_pass():
-    initialize(nn.Sequential(nn.BatchNorm2d(3, affine=False), nn.InstanceNorm2d(3)), INITIALIZERS.build("normal"))
+    norms = nn.Sequential(nn.BatchNorm2d(3, affine=False), nn.InstanceNorm2d(3))
+    initialize(norms, INITIALIZERS.build("normal"))
+    assert list(norms.parameters()) == []
 
 
 def test_other_parameters_are_kept():

@@ -445,7 +445,7 @@ def test_a_malicious_state_is_refused_and_not_executed(tmp_path):
         def __reduce__(self):
             return (open, (str(tmp_path / "executed"), "w"))
 
-    (tmp_path / "state.pt").write_bytes(pickle.dumps(Attack()))
+    (tmp_path / "state.pt").write_bytes(pickle.dumps(Attack(), protocol=2))
     with pytest.raises(CheckpointError, match=r"state\.pt: cannot be read"):
         load_state(tmp_path)
     assert not (tmp_path / "executed").exists()
