@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import torch
 
@@ -11,7 +11,7 @@ from mtvision import registries
 from mtvision.activations import is_nonlinearity, replace_activations
 from mtvision.assigners.task_aligned import TaskAlignedAssigner
 from mtvision.backbones.weights import load_backbone_weights
-from mtvision.config import Config, ModelConfig, as_config
+from mtvision.config import Config, ModelConfig, NumClasses, as_config
 from mtvision.config_fields import In
 from mtvision.data.classes import voc_classes
 from mtvision.errors import ConfigError
@@ -52,13 +52,13 @@ def build_model(config: Config | Mapping[str, Any] | str | Path, *, classes: Cla
 def _build(cfg: Config, classes: Classes | None) -> MultiTaskModel:
     backbone = _build_backbone(cfg.model)
     tasks = {
-        name: registries.TASKS.build(component, backbone.feature_info)
+        name: cast(Task, registries.TASKS.build(component, backbone.feature_info))
         for name, component in standard_tasks(cfg, classes).items()
     }
     statistics = registries.PREPROCESSING.build(cfg.data.preprocessing)
     model = MultiTaskModel(
         backbone,
-        {name: task for name, task in tasks.items() if isinstance(task, Task)},
+        tasks,
         normalization=InputNormalization(statistics.mean, statistics.std),
         classes=classes,
         image_size=cfg.data.image_size,
@@ -74,19 +74,17 @@ def standard_tasks(cfg: Config, classes: Classes | None) -> dict[str, Component]
     Raises:
         ConfigError: see `resolve_classes`.
     """
-    given = resolve_classes(
-        cfg, classes or voc_classes() if cfg.model.num_classes is None else classes
-    ).model.num_classes
-    num_classes = given.model_dump() if given is not None else {}
+    given = resolve_classes(cfg, classes).model.num_classes or NumClasses()
+    otherwise = voc_classes().num_classes
     tasks = {}
     if cfg.model.segmentation_head is not None:
         head = _with_dropout(registries.SEGMENTATION_HEADS, cfg.model.segmentation_head, cfg.model.dropout_rate)
-        options = {"head": head, "loss": cfg.training.seg_loss, "num_classes": num_classes["seg"]}
+        options = {"head": head, "loss": cfg.training.seg_loss, "num_classes": given.seg or otherwise["seg"]}
         tasks["seg"] = Component("segmentation", options)
     if cfg.model.detection_head is not None:
         head = _with_dropout(registries.DETECTION_HEADS, cfg.model.detection_head, cfg.model.dropout_rate)
         losses = {"box_loss": cfg.training.det_loss, "class_loss": cfg.training.det_class_loss}
-        tasks["det"] = Component("detection", {"head": head, **losses, "num_classes": num_classes["det"]})
+        tasks["det"] = Component("detection", {"head": head, **losses, "num_classes": given.det or otherwise["det"]})
     return tasks
 
 

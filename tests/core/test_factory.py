@@ -170,6 +170,7 @@ def test_number_of_classes_comes_from_the_data_set_the_config_or_voc():
 
     assert counts(mtv.build_model(SMALL)) == (21, 20)
     assert counts(mtv.build_model({**SMALL, "num_classes": {"seg": 4, "det": 7}})) == (4, 7)
+    assert counts(mtv.build_model({**SMALL, "num_classes": {"seg": 4}})) == (4, 20)
     classes = mtv.Classes(("background", "cat"), ("cat",))
     assert counts(mtv.build_model(SMALL, classes=classes)) == (2, 1)
 

@@ -11,6 +11,7 @@ from mtvision.errors import ConfigError
 from mtvision.factory import build_model, resolve_classes
 from mtvision.model import MultiTaskModel
 from mtvision.training.evaluation import EvaluationResult, check_classes, score
+from mtvision.training.progress import Reporter
 from mtvision.training.run_folder import SUMMARY, RunResult, check_same_run, read_result
 from mtvision.training.trainer import Trainer
 from mtvision.types import Sample
@@ -42,6 +43,7 @@ def train(
     cfg = resolve_classes(cfg, classes).replace({"system.run_dir": str(folder)})
     check_same_run(folder, cfg)
     if (folder / SUMMARY).exists():
+        Reporter(progress).say(f"{folder}: this run is finished; its result is read")
         return read_result(folder)
     trainer = Trainer(build_model(cfg, classes=classes), cfg, run_dir=folder, progress=progress)
     trainer.fit(train_data, val_data, resume=True)
