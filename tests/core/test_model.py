@@ -273,3 +273,21 @@ def test_outputs_set_from_the_truth_score_one_on_both_tasks():
     assert result.metrics == pytest.approx(
         {"seg/miou": 1.0, "seg/pixel_accuracy": 1.0, "det/map50": 1.0, "det/map50_95": 1.0}
     )
+
+
+def test_evaluate_scores_what_predict_says_at_the_original_size():
+    cfg = mtv.Config(
+        model=SMALL, data={"dataset": {"name": "shapes", "num_images": 6, "image_size": [80, 112]}, "image_size": 64}
+    )
+    data = mtv.build_dataset(cfg, "train")
+    model = mtv.build_model(cfg, classes=data.classes)
+    result = mtv.evaluate(model, data, batch_size=4)
+    predictions = model.predict([sample.image for sample in data])
+    truths = [truth for batch in mtv.build_loader(cfg, data, training=False) for truth in batch.truths["seg"]]
+    metrics = model.task("seg").metrics()
+    metrics.update([prediction["seg"] for prediction in predictions], truths)
+    assert [truth.shape for truth in truths] == [(80, 112)] * 6
+    assert result.metrics["seg/miou"] == pytest.approx(float(metrics.compute()["miou"]), abs=1e-6)
+    assert result.metrics["seg/pixel_accuracy"] == pytest.approx(
+        np.mean([(p["seg"].numpy() == s.mask).mean() for p, s in zip(predictions, data, strict=True)]), abs=1e-6
+    )
