@@ -28,7 +28,7 @@ if __name__ == "__main__":
     parser.add_argument("--run-dir", type=Path)
     parser.add_argument("--config", type=Path, default=CONFIG)
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
-    options = parser.parse_args()
+    options = parser.parse_intermixed_args()
     try:
         main(options.data_root, options.run_dir, options.config, options.overrides)
     except mtv.MtvisionError as error:

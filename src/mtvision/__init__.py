@@ -15,6 +15,7 @@ from mtvision.config import Config
 from mtvision.data import build_dataset, build_loader
 from mtvision.errors import CheckpointError, ConfigError, DataError, MtvisionError, RegistryError, TrainingError
 from mtvision.factory import build_model
+from mtvision.heads.detection.base import DetectionHead, DetectionMaps
 from mtvision.model import MultiTaskModel
 from mtvision.registries import (
     ACTIVATIONS,
@@ -77,6 +78,8 @@ __all__ = [
     "Config",
     "ConfigError",
     "DataError",
+    "DetectionHead",
+    "DetectionMaps",
     "FeatureInfo",
     "MtvisionError",
     "MultiTaskModel",

@@ -145,4 +145,11 @@ def parse_yaml(source: Path | str) -> Any:
 
 def write_yaml(content: Mapping[str, Any], path: Path) -> None:
     """Write plain values as YAML in the order given."""
-    path.write_text(yaml.safe_dump(dict(content), sort_keys=False), encoding="utf-8")
+    replace_text(path, yaml.safe_dump(dict(content), sort_keys=False))
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text beside a file and put it in its place: there is never half of it."""
+    new = path.with_name(path.name + ".new")
+    new.write_text(text, encoding="utf-8")
+    new.replace(path)

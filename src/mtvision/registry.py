@@ -1,6 +1,7 @@
 """Registries: parts by name, with options that are checked against the part's own signature."""
 
 import inspect
+import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -9,6 +10,7 @@ from importlib.metadata import entry_points
 from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, create_model
+from torch import nn
 
 from mtvision.errors import RegistryError, did_you_mean
 
@@ -166,8 +168,8 @@ class Registry(Generic[T]):
         return f"unknown {self.noun} '{name}'.{did_you_mean(name, names)} Available: {shown}"
 
     def _check_signature(self, name: str, factory: Callable[..., Any]) -> None:
-        parameters = inspect.signature(factory).parameters.values()
-        positional = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+        parameters = _parameters(factory)
+        positional = [str(p) for p in parameters if p.kind not in (p.KEYWORD_ONLY, p.VAR_KEYWORD)]
         if len(positional) != len(self.parameters) or any(p.kind is p.VAR_POSITIONAL for p in parameters):
             raise RegistryError(
                 f"{self.noun} '{name}' must take ({', '.join(self.parameters)}) and its options as keyword-only "
@@ -178,15 +180,33 @@ class Registry(Generic[T]):
 
 
 def _options_model(name: str, factory: Callable[..., Any]) -> type[BaseModel]:
-    target = factory.__init__ if inspect.isclass(factory) else factory
-    hints = get_type_hints(target, include_extras=True)
-    fields: dict[str, Any] = {
-        p.name: (hints.get(p.name, Any), ... if p.default is p.empty else p.default)
-        for p in inspect.signature(factory).parameters.values()
-        if p.kind is p.KEYWORD_ONLY
-    }
+    options = [p for p in _parameters(factory) if p.kind is p.KEYWORD_ONLY]
+    hints = _resolved_annotations(name, factory, options)
+    fields: dict[str, Any] = {p.name: (hints[p.name], ... if p.default is p.empty else p.default) for p in options}
     config = ConfigDict(extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False, protected_namespaces=())
     return create_model(f"{name} options", __config__=config, **fields)
+
+
+def _parameters(factory: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Return the parameters of a factory; a module without a constructor of its own has none."""
+    if inspect.isclass(factory) and factory.__init__ is nn.Module.__init__:
+        return []
+    return list(inspect.signature(factory).parameters.values())
+
+
+def _resolved_annotations(
+    name: str, factory: Callable[..., Any], options: Sequence[inspect.Parameter]
+) -> dict[str, Any]:
+    """Return the types of options, also where annotations are texts; other parameters' may stay unresolved."""
+    holder = types.FunctionType((lambda: None).__code__, {})
+    holder.__annotations__ = {p.name: Any if p.annotation is p.empty else p.annotation for p in options}
+    target: Any = factory.__init__ if inspect.isclass(factory) else inspect.unwrap(factory)
+    try:
+        return get_type_hints(holder, globalns=getattr(target, "__globals__", {}), include_extras=True)
+    except NameError as error:
+        raise RegistryError(
+            f"'{name}': the type of an option cannot be found ({error}); import it outside 'if TYPE_CHECKING'"
+        ) from None
 
 
 @cache

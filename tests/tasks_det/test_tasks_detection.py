@@ -4,6 +4,7 @@ from torch import nn
 from torchvision.ops import box_iou
 
 from mtvision.assigners.base import pad_targets
+from mtvision.errors import ConfigError
 from mtvision.heads.detection.base import DetectionHead, DetectionMaps, encode_distances
 from mtvision.heads.detection.fpn import FPNDetectionHead
 from mtvision.losses.boxes import complete_iou_loss
@@ -164,7 +165,7 @@ def test_loss_is_float32_under_autocast():
 
 
 def test_wrong_arguments_are_named():
-    with pytest.raises(TypeError, match=r"needs a DetectionHead .* got Linear"):
+    with pytest.raises(ConfigError, match=r"needs a DetectionHead .* got Linear"):
         DetectionTask(nn.Linear(1, 1), 2, complete_iou_loss, sigmoid_focal_loss)
     with pytest.raises(ValueError, match=r"expected one an image \(3\), got 2"):
         task_of().loss(random_output(task_of()), TARGETS[:2])

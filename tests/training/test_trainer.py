@@ -102,9 +102,10 @@ def test_the_best_checkpoint_is_the_best_and_not_the_last(tmp_path):
     assert metrics["seg/miou"] == pytest.approx(result.history[best]["val/seg/miou"], abs=1e-6)
 
 
-def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, monkeypatch):
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, monkeypatch, num_workers):
     """Killed between two epochs; dropout, augmentation and the optimizer's moments must go on where they were."""
-    values = {"system__epochs": 3, "data__augmentation_level": "heavy"}
+    values = {"system__epochs": 3, "data__augmentation_level": "heavy", "data__num_workers": num_workers}
     whole = train(tmp_path / "whole", **values)
 
     from mtvision.training import trainer
@@ -130,6 +131,38 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, monkeypatc
     drop = ("seconds",)
     rows = [[{k: v for k, v in row.items() if k not in drop} for row in result.history] for result in (whole, cut)]
     assert json.dumps(rows[0]) == json.dumps(rows[1])
+
+
+def test_the_number_of_workers_changes_nothing_also_with_dropout(finished, tmp_path):
+    other = train(tmp_path / "workers", data__num_workers=2)
+    a, b = (mtv.load_model(result.run_dir, "last").state_dict() for result in (finished, other))
+    assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_a_smaller_last_group_of_batches_is_a_mean_too():
+    """3 batches an epoch: with 3 or with 100 batches an optimizer step there is one step, and it is the same."""
+
+    def weights(accumulate):
+        values = {"training.optimizer": "sgd", "training.accumulate": accumulate, "training.clip_norm": None}
+        cfg = configured(**{**values, "system.epochs": 1, "model.dropout_rate": 0.0})
+        data = mtv.build_dataset(cfg, "train")
+        model = mtv.build_model(cfg, classes=data.classes)
+        before = [p.detach().clone() for p in model.parameters()]
+        mtv.Trainer(model, cfg, progress=False).fit(data)
+        return torch.cat([(new - old).flatten() for new, old in zip(model.parameters(), before, strict=True)])
+
+    three, hundred = weights(3), weights(100)
+    assert three.abs().max() > 0
+    torch.testing.assert_close(hundred, three)
+
+
+def test_a_panel_that_was_not_written_is_written_by_the_next_call(finished, tmp_path):
+    import shutil
+
+    folder = Path(shutil.copytree(finished.run_dir, tmp_path / "run"))
+    (folder / "plots" / "predictions.png").unlink()
+    train(folder)
+    assert (folder / "plots" / "predictions.png").exists()
 
 
 def test_a_finished_run_is_returned_and_not_trained_again(finished):
@@ -333,6 +366,10 @@ def test_damaged_runs_are_named(finished, tmp_path):
         return train(folder, **values)
 
     state = copy("state")
+    for content in (b"", b"\x80\x02.", b"PK\x03\x04"):
+        (state / "checkpoints" / "last" / "state.pt").write_bytes(content)
+        with pytest.raises(CheckpointError, match=r"state\.pt: cannot be read"):
+            load_state(state / "checkpoints" / "last")
     torch.save({"optimizer": 1}, state / "checkpoints" / "last" / "state.pt")
     with pytest.raises(CheckpointError, match=r"state\.pt: not the state of a run"):
         resume(state)

@@ -116,6 +116,11 @@ def test_boxes_at_the_border_and_unknown_labels_are_drawn():
     assert draw(grey(), prediction, CLASSES).shape == (60, 80, 3)
 
 
+def test_names_may_stand_for_classes():
+    prediction = {"det": detections([20.0, 30.0, 50.0, 55.0])}
+    assert np.array_equal(draw(grey(), prediction, ["cat", "dog"]), draw(grey(), prediction, CLASSES))
+
+
 def test_a_mask_of_another_size_is_an_error():
     with pytest.raises(ValueError, match="the mask is 3 x 4, the image 60 x 80"):
         draw(grey(), {"seg": np.zeros((3, 4), dtype=np.int64)})

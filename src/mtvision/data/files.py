@@ -162,6 +162,8 @@ def _read_object(
 
 
 def _read_box(element: ElementTree.Element, size: Size | None) -> tuple[tuple[float, ...] | None, list[str]]:
+    if element.find("bndbox") is None:
+        return None, ["has no <bndbox>"]
     texts = {edge: (element.findtext(f"bndbox/{edge}") or "").strip() for edge in _EDGES}
     values = {edge: _number(text) for edge, text in texts.items()}
     wrong = [f"{edge} is not a number: '{texts[edge]}'" for edge, value in values.items() if value is None]

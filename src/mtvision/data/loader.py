@@ -94,7 +94,7 @@ def _training_loader(config: Config, dataset: Sequence[Sample]) -> Loader:
     seed = config.system.seed
     transform = AUGMENTATIONS.build(config.data.augmentation_level, config.data.image_size)
     return Loader(
-        TransformedDataset(dataset, transform, seed),
+        TransformedDataset(dataset, transform, seed, config.data.image_size),
         sampler=KeyedSampler(len(dataset), seed),
         drop_last=_drops_last(len(dataset), config.training.batch_size),
         collate_fn=collate,
@@ -114,6 +114,9 @@ def _common_options(config: Config) -> dict[str, Any]:
         "num_workers": workers,
         "persistent_workers": workers > 0,
         "worker_init_fn": _use_one_thread,
+        # else each iterator draws from torch's global generator, out of which dropout draws too: a run would depend on
+        # the number of workers and on where it was resumed
+        "generator": torch.Generator().manual_seed(config.system.seed),
         "pin_memory": torch.cuda.is_available() and config.system.device != "cpu",
     }
 

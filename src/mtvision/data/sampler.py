@@ -7,6 +7,7 @@ import numpy as np
 from torch.utils.data import Dataset, Sampler
 
 from mtvision.data.check import checked_reader
+from mtvision.errors import DataError
 from mtvision.types import Sample
 
 Transform: TypeAlias = Callable[[Sample, int], Sample]
@@ -66,13 +67,17 @@ class TransformedDataset(Dataset[Sample]):
         dataset: any sequence of samples; one that does not check itself is checked as it is read.
         transform: called with a sample and a seed.
         seed: of the run.
+        image_size: ``(H, W)`` that the transform must give; None: any.
 
     Raises:
-        DataError: when an item is read that breaks the contract of `Sample`.
+        DataError: when an item is read that breaks the contract of `Sample`, or its image comes out in another size.
     """
 
-    def __init__(self, dataset: Sequence[Sample], transform: Transform, seed: int) -> None:
+    def __init__(
+        self, dataset: Sequence[Sample], transform: Transform, seed: int, image_size: tuple[int, int] | None = None
+    ) -> None:
         self.dataset = dataset
+        self.image_size = image_size
         self.transform = transform
         self.seed = seed
         self._read = checked_reader(dataset)
@@ -83,7 +88,13 @@ class TransformedDataset(Dataset[Sample]):
     def __getitem__(self, key: SampleKey | int) -> Sample:
         """Return the transformed sample of a key; a plain index means epoch 0."""
         epoch, index = key if isinstance(key, SampleKey) else SampleKey(0, key)
-        return self.transform(self._read(index), sample_seed(self.seed, epoch, index))
+        sample = self.transform(self._read(index), sample_seed(self.seed, epoch, index))
+        if self.image_size is not None and sample.image.shape[:2] != self.image_size:
+            raise DataError(
+                f"image '{sample.image_id}' is {sample.image.shape[:2]} after augmentation, not {self.image_size}: "
+                "an augmentation must return images of the image_size that it is made with"
+            )
+        return sample
 
 
 class PairedDataset(Dataset[tuple[Sample, Sample]]):

@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 _LISTS = ("Main", "Segmentation")
 _FOLDERS = ("JPEGImages", "ImageSets")
+_KNOWN_FOLDERS = (*_FOLDERS, "Annotations", "SegmentationClass", "SegmentationObject")
 _HELD_OUT = {"train": ("val", "test"), "val": ("test",)}
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
@@ -135,7 +136,7 @@ def _checked_devkit(root: Path) -> Path:
             found = f"it has {', '.join(present[:8])}." if present else "it has no folders."
             raise DataError(
                 f"{root}: expected a VOC folder with JPEGImages, Annotations, SegmentationClass and ImageSets, but "
-                f"{name} is missing; {found}{did_you_mean(name, present)}"
+                f"{name} is missing; {found}{did_you_mean(name, set(present) - set(_KNOWN_FOLDERS))}"
             )
     return root
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from mtvision.assigners.base import Assigner, Assignment, PaddedTargets, pad_targets
 from mtvision.assigners.task_aligned import TaskAlignedAssigner
+from mtvision.errors import ConfigError
 from mtvision.heads.detection.base import DetectionHead
 from mtvision.ops.boxes import box_area, clip_boxes, scale_boxes
 from mtvision.ops.nms import class_wise_nms
@@ -51,7 +52,7 @@ class DetectionTask(Task):
         candidates: detections an image that enter the suppression, the best ones.
 
     Raises:
-        TypeError: if ``head`` is no `DetectionHead`.
+        ConfigError: if ``head`` is no `DetectionHead`.
     """
 
     main_metric: ClassVar[str] = "map50"
@@ -73,8 +74,8 @@ class DetectionTask(Task):
     ) -> None:
         super().__init__()
         if not isinstance(head, DetectionHead):
-            raise TypeError(
-                f"a detection task needs a DetectionHead (with forward and decode), got {type(head).__name__}"
+            raise ConfigError(
+                [f"a detection task needs a DetectionHead (with forward and decode), got {type(head).__name__}"]
             )
         self.head: DetectionHead = head
         self.num_classes = num_classes
@@ -126,6 +127,7 @@ class DetectionTask(Task):
         truth = targets.boxes.gather(1, index)  # (N, A, 4)
         strides = points[:, 2:].float()  # (A, 1)
         losses = self.box_loss((boxes / strides)[foreground], (truth / strides)[foreground])
+        _check_shape("the box loss must return one value a box", losses, boxes[foreground].shape[:1])
         return (losses * assignment.scores[foreground]).sum()
 
     def _class_loss(self, class_logits: Tensor, assignment: Assignment, targets: PaddedTargets) -> Tensor:
@@ -133,7 +135,9 @@ class DetectionTask(Task):
         labels = targets.labels.gather(1, assignment.object_index)  # (N, A)
         truth = torch.zeros_like(logits).scatter_(2, labels[..., None], assignment.scores[..., None])
         counts = targets.annotated[:, None] & ~assignment.ignored
-        return (self.class_loss(logits, truth) * counts[..., None]).sum()
+        losses = self.class_loss(logits, truth)
+        _check_shape("the class loss must return one value a logit", losses, logits.shape)
+        return (losses * counts[..., None]).sum()
 
     @torch.no_grad()
     def postprocess(
@@ -170,3 +174,9 @@ class DetectionTask(Task):
 
         metrics: dict[str, Any] = {"average_precision": MeanAveragePrecision(self.num_classes)}
         return MetricCollection(metrics)
+
+
+def _check_shape(rule: str, losses: Tensor, expected: Sequence[int]) -> None:
+    """Refuse what would broadcast in silence: a loss that has taken the mean already."""
+    if losses.shape != torch.Size(expected):
+        raise ConfigError([f"{rule}, {tuple(expected)}, got {tuple(losses.shape)}"])

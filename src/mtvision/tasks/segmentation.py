@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mtvision.errors import ConfigError
 from mtvision.layers.resize import resize_to
 from mtvision.registries import Loss
 from mtvision.tasks.base import Task
@@ -30,7 +31,7 @@ class SegmentationTask(Task):
         loss: ``loss(logits (N, C, H, W), mask (N, H, W)) -> scalar`` in which 255 does not count.
 
     Raises:
-        ConfigError: if what the loss was given for each class does not fit ``num_classes``.
+        ConfigError: if what the loss was given for each class does not fit ``num_classes``, or it returns no scalar.
 
     Example:
         >>> from mtvision.heads.segmentation.fcn import FCNHead
@@ -50,11 +51,17 @@ class SegmentationTask(Task):
         self.num_classes = num_classes
         self.criterion = loss
         # one void pixel: a loss whose options do not fit the classes says so now, not when training has begun
-        loss(torch.zeros(1, num_classes, 1, 1), torch.full((1, 1, 1), VOID))
+        probe = loss(torch.zeros(1, num_classes, 1, 1), torch.full((1, 1, 1), VOID))
+        if probe.ndim != 0:
+            raise ConfigError([f"a segmentation loss must return a scalar, got {tuple(probe.shape)}"])
 
     def forward(self, features: Sequence[Tensor], image_size: tuple[int, int]) -> SegmentationOutput:
         """Return logits ``(N, C, *image_size)``, resized bilinearly from the head's stride."""
-        return SegmentationOutput(resize_to(self.head(features), image_size))
+        logits = self.head(features)
+        given, wanted = logits.shape[1], self.num_classes
+        if given != wanted:
+            raise ConfigError([f"the segmentation head must give {wanted} logits a pixel, got {given}"])
+        return SegmentationOutput(resize_to(logits, image_size))
 
     def loss(self, output: SegmentationOutput, target: Tensor) -> dict[str, Tensor]:
         """Return ``{"segmentation": scalar}``.

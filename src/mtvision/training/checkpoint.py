@@ -4,7 +4,6 @@
 """
 
 import json
-import pickle
 import random
 import shutil
 from collections.abc import Mapping
@@ -18,6 +17,7 @@ import torch
 from pydantic import TypeAdapter
 
 from mtvision.config import Config
+from mtvision.config_fields import replace_text
 from mtvision.errors import CheckpointError, ConfigError
 from mtvision.factory import build_model
 from mtvision.model import MultiTaskModel
@@ -57,7 +57,7 @@ def versions() -> dict[str, str]:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write plain values as indented JSON, NaN as null."""
-    path.write_text(json.dumps(without_nan(content), indent=2) + "\n", encoding="utf-8")
+    replace_text(path, json.dumps(without_nan(content), indent=2) + "\n")
 
 
 def save_checkpoint(
@@ -155,7 +155,10 @@ def load_model(path: str | Path, which: str = "best") -> MultiTaskModel:
     try:
         config = Config(**description.config).replace({"model.pretrained": False})
     except ConfigError as error:
-        raise CheckpointError(f"{folder / DESCRIPTION}: its config cannot be used here: {error}") from None
+        raise CheckpointError(
+            f"{folder / DESCRIPTION}: its config cannot be used here (a part of one's own must be registered first: "
+            f"import its script): {error}"
+        ) from None
     names = description.classes
     classes = Classes(tuple(names["seg"]), tuple(names["det"])) if names else None
     model = build_model(config, classes=classes)
@@ -183,7 +186,7 @@ def load_weights(model: MultiTaskModel, folder: Path) -> None:
     if missing or extra or reshaped:
         kinds = {"missing": missing, "unknown": extra, "of another shape": sorted(reshaped)}
         found = "; ".join(f"{len(names)} {kind}, e.g. {names[0]}" for kind, names in kinds.items() if names)
-        raise CheckpointError(f"{path}: weights of another config: {found}")
+        raise CheckpointError(f"{path}: weights of another config: {found} (or the model was not built from a config)")
     model.load_state_dict(weights)
 
 
@@ -196,7 +199,7 @@ def load_state(folder: Path) -> dict[str, Any]:
     path = folder / STATE
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, pickle.UnpicklingError) as error:
+    except Exception as error:
         raise CheckpointError(f"{path}: cannot be read as the state of a run ({type(error).__name__})") from error
     if not isinstance(state, dict) or not state.keys() >= STATE_KEYS:
         raise CheckpointError(

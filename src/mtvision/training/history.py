@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtvision.config_fields import replace_text
 from mtvision.errors import CheckpointError
 
 Row = dict[str, Any]
@@ -22,9 +23,7 @@ class History(Sequence[Row]):
         self._path = path
         self._rows = list(rows)
         if path is not None:
-            whole = path.with_name(path.name + ".new")
-            whole.write_text("".join(_line(row) for row in self._rows), encoding="utf-8")
-            whole.replace(path)
+            replace_text(path, "".join(_line(row) for row in self._rows))
 
     @classmethod
     def read(cls, path: Path) -> "History":

@@ -12,7 +12,7 @@ from mtvision.factory import build_model, resolve_classes
 from mtvision.model import MultiTaskModel
 from mtvision.training.evaluation import EvaluationResult, check_classes, score
 from mtvision.training.progress import Reporter
-from mtvision.training.run_folder import SUMMARY, RunResult, check_same_run, read_result
+from mtvision.training.run_folder import PANEL, SUMMARY, RunResult, check_same_run, read_result
 from mtvision.training.trainer import Trainer
 from mtvision.types import Sample
 
@@ -44,7 +44,10 @@ def train(
     check_same_run(folder, cfg)
     if (folder / SUMMARY).exists():
         Reporter(progress).say(f"{folder}: this run is finished; its result is read")
-        return read_result(folder)
+        result = read_result(folder)
+        if not (folder / PANEL).exists():  # stopped between the two
+            _write_panel(result, val_data)
+        return result
     trainer = Trainer(build_model(cfg, classes=classes), cfg, run_dir=folder, progress=progress)
     trainer.fit(train_data, val_data, resume=True)
     result = read_result(folder)
@@ -86,4 +89,4 @@ def _write_panel(result: RunResult, data: Sequence[Sample]) -> None:
     samples = [data[i] for i in range(0, len(data), step)][:_PANEL_IMAGES]
     model = result.model
     predictions = model.predict([sample.image for sample in samples])
-    write_panel(samples, predictions, model.classes, result.run_dir / "plots" / "predictions.png")
+    write_panel(samples, predictions, model.classes, result.run_dir / PANEL)

@@ -15,6 +15,7 @@ from mtvision.training.checkpoint import load_model
 from mtvision.training.history import History, with_nan
 
 CONFIG, HISTORY, SUMMARY = "config.yaml", "history.jsonl", "summary.json"
+PANEL = "plots/predictions.png"
 
 # What may differ when a run is taken up again: where it runs, not what it computes; and class numbers that one side
 # leaves to the data set, since the weights tell those.

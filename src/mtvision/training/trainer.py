@@ -171,7 +171,7 @@ class Trainer:
         if self.run_dir is None:
             return 0
         last = whole_checkpoint(self.run_dir / "checkpoints" / "last")
-        self.run_dir.mkdir(parents=True, exist_ok=True)
+        _make_folder(self.run_dir)
         path = self.run_dir / HISTORY
         if last is None:
             self.config.save(self.run_dir / CONFIG)
@@ -221,7 +221,7 @@ class _Loop:
         meter, rate = LossMeter(), 0.0
         for step, batch in enumerate(bar.over(loader)):
             rate = self._set_learning_rate(epoch + (step + 0.5) / len(loader))
-            losses = self._step(batch)
+            losses = self._step(batch, self._group_size(step, len(loader)))
             meter.update(losses, len(batch.images))
             if bar.visible:
                 bar.losses({name: float(value) for name, value in losses.items()})
@@ -236,7 +236,12 @@ class _Loop:
         self.optimizer.load_state_dict(state["optimizer"])
         restore_random_state(state["random"])
 
-    def _step(self, batch: Batch) -> dict[str, torch.Tensor]:
+    def _group_size(self, step: int, num_batches: int) -> int:
+        """Return how many batches the optimizer step of this batch is made of: the last group may be smaller."""
+        accumulate = self.config.training.accumulate
+        return min(accumulate, num_batches - step // accumulate * accumulate)
+
+    def _step(self, batch: Batch, group_size: int) -> dict[str, torch.Tensor]:
         settings = self.config.training
         with self.accelerator.accumulate(self.network):
             outputs = self.network(batch.images)
@@ -245,7 +250,8 @@ class _Loop:
             losses = {name: value.detach() for name, value in flatten(parts, total).items()}
             if not torch.isfinite(total):
                 raise TrainingError(_not_finite(losses, batch))
-            self.accelerator.backward(total)
+            # accelerate divides by ``accumulate``; the mean over the group is meant
+            self.accelerator.backward(total * (settings.accumulate / group_size))
             if self.accelerator.sync_gradients and settings.clip_norm is not None:
                 self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
             self.optimizer.step()
@@ -258,6 +264,13 @@ class _Loop:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: the run's folder cannot be made ({error.strerror})") from None
 
 
 def _samples(data: Data) -> Any:

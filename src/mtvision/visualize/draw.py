@@ -1,12 +1,13 @@
 """Masks, boxes, names and scores on a picture."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mtvision.data.classes import classes_from_names
 from mtvision.data.images import ImageSource, as_sample
 from mtvision.types import VOID, Classes
 
@@ -20,7 +21,7 @@ _VOID_COLOR: Color = (224, 224, 192)
 def draw(
     image: ImageSource,
     prediction: Mapping[str, Any],
-    classes: Classes | None = None,
+    classes: Classes | Sequence[str] | None = None,
     *,
     score_threshold: float = 0.3,
     mask_opacity: float = 0.5,
@@ -32,7 +33,7 @@ def draw(
             tensor ``(3, H, W)``, uint8 or float in [0, 1].
         prediction: of `MultiTaskModel.predict` for this image, on any device; a truth with ``seg`` and ``det`` is drawn
             likewise, and a part that is missing or None is left out.
-        classes: names; numbers where there are none.
+        classes: `Classes`, or the names of the objects in the order of their labels; numbers where there are none.
         score_threshold: detections below it are left out; boxes without scores are all drawn.
         mask_opacity: of the classes' colours, in [0, 1]; the background keeps the image.
 
@@ -46,6 +47,8 @@ def draw(
     from PIL import Image, ImageDraw
 
     picture = as_sample(image).image
+    if classes is not None and not isinstance(classes, Classes):
+        classes = classes_from_names(list(classes))
     mask = prediction.get("seg")
     if mask is not None:
         picture = _blend(picture, _numpy(mask), mask_opacity)
