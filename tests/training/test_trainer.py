@@ -395,6 +395,13 @@ def test_the_trainer_itself_refuses_to_resume_another_config(finished):
         trainer.fit(data, resume=True)
 
 
+def test_a_batch_too_small_for_batch_norm_is_a_sentence():
+    cfg = configured(**{"training.batch_size": 1, "data.image_size": 32})
+    data = mtv.build_dataset(cfg, "train")
+    with pytest.raises(TrainingError, match=r"choose a larger training\.batch_size or data\.image_size"):
+        mtv.Trainer(mtv.build_model(cfg, classes=data.classes), cfg, progress=False).fit(data)
+
+
 def test_the_learning_rate_follows_the_schedule():
     cfg = configured(**{"system.epochs": 4, "training.lr_schedule": "cosine", "training.warmup_epochs": 2.0})
     data = mtv.build_dataset(cfg, "train")

@@ -1,4 +1,4 @@
-"""The loop. Whoever wants another one copies ``examples/plain_loop.py``; this one has no hooks to override."""
+"""A whole training: loop, validation, checkpoints. For a loop of your own copy ``examples/plain_loop.py``."""
 
 import logging
 import time
@@ -15,12 +15,10 @@ from mtvision.data.preprocessing import compute_statistics
 from mtvision.data.sampler import PairedDataset, TransformedDataset
 from mtvision.errors import CheckpointError, TrainingError
 from mtvision.model import MultiTaskModel
-from mtvision.registries import OPTIMIZERS, SCHEDULES
+from mtvision.registries import OPTIMIZERS
 from mtvision.training.checkpoint import (
     load_state,
     load_weights,
-    random_state,
-    restore_random_state,
     save_checkpoint,
     versions,
     whole_checkpoint,
@@ -29,18 +27,15 @@ from mtvision.training.checkpoint import (
 from mtvision.training.device import build_accelerator, deterministic, prepared
 from mtvision.training.evaluation import (
     EvaluationResult,
-    LossMeter,
     check_classes,
     combined_score,
-    flatten,
     score,
-    weighted_sum,
 )
 from mtvision.training.history import History, Row
+from mtvision.training.loop import Loop
 from mtvision.training.monitor import Monitor
-from mtvision.training.progress import Bar, Reporter
+from mtvision.training.progress import Reporter
 from mtvision.training.run_folder import CONFIG, HISTORY, SUMMARY, check_same_run
-from mtvision.training.schedule import learning_rate
 from mtvision.types import Batch, Sample
 
 logger = logging.getLogger(__name__)
@@ -108,7 +103,7 @@ class Trainer:
         loader = accelerator.prepare(self._loader(train, training=True))
         val_loader = accelerator.prepare(self._loader(val, training=False)) if val is not None else None
         with prepared(self.model, accelerator) as network, deterministic(self.config.system.deterministic):
-            loop = _Loop(self.config, self.model, network, accelerator.prepare(optimizer), accelerator)
+            loop = Loop(self.config, self.model, network, accelerator.prepare(optimizer), accelerator)
             for epoch in range(self._start(loop, resume), self.config.system.epochs):
                 self._epoch(loop, epoch, loader, val_loader)
         self._finish()
@@ -122,7 +117,7 @@ class Trainer:
         with prepared(self.model, accelerator) as network:
             return self._score(network, loader, "evaluate").metrics
 
-    def _epoch(self, loop: "_Loop", epoch: int, loader: Any, val_loader: Any) -> None:
+    def _epoch(self, loop: Loop, epoch: int, loader: Any, val_loader: Any) -> None:
         began = time.perf_counter()
         loader.set_epoch(epoch)
         with self.reporter.bar(f"epoch {epoch + 1}/{self.config.system.epochs}", len(loader)) as bar:
@@ -146,7 +141,7 @@ class Trainer:
         with self.reporter.bar(title, len(loader)) as bar:
             return score(self.model, bar.over(loader), forward=network, weights=weights)
 
-    def _save(self, loop: "_Loop", epoch: int, row: Row, metrics: Mapping[str, float]) -> None:
+    def _save(self, loop: Loop, epoch: int, row: Row, metrics: Mapping[str, float]) -> None:
         is_best = self.monitor.update(epoch, row)
         if self.run_dir is None:
             return
@@ -165,7 +160,7 @@ class Trainer:
             statistics = compute_statistics(_samples(train))
             self.model.normalization.set_statistics(statistics.mean or (), statistics.std or ())
 
-    def _start(self, loop: "_Loop", resume: bool) -> int:
+    def _start(self, loop: Loop, resume: bool) -> int:
         """Return the first epoch to do, with weights, optimizer and random generators as they were then."""
         self.history = History()
         if self.run_dir is None:
@@ -207,65 +202,6 @@ class Trainer:
         write_json(self.run_dir / SUMMARY, content)
 
 
-class _Loop:
-    """One epoch of optimizer steps."""
-
-    def __init__(self, config: Config, model: MultiTaskModel, network: Any, optimizer: Any, accelerator: Any) -> None:
-        self.config, self.model, self.network = config, model, network
-        self.optimizer, self.accelerator = optimizer, accelerator
-        self.schedule = SCHEDULES.build(config.training.lr_schedule, config.system.epochs)
-
-    def train_epoch(self, epoch: int, loader: Any, bar: Bar) -> tuple[dict[str, float], float]:
-        """Return the mean losses and the last learning rate."""
-        self.network.train()
-        meter, rate = LossMeter(), 0.0
-        for step, batch in enumerate(bar.over(loader)):
-            rate = self._set_learning_rate(epoch + (step + 0.5) / len(loader))
-            losses = self._step(batch, self._group_size(step, len(loader)))
-            meter.update(losses, len(batch.images))
-            if bar.visible:
-                bar.losses({name: float(value) for name, value in losses.items()})
-        return meter.means(), rate
-
-    def state(self) -> dict[str, Any]:
-        """Return what is needed to go on after this epoch."""
-        return {"optimizer": self.optimizer.state_dict(), "random": random_state()}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a `state`."""
-        self.optimizer.load_state_dict(state["optimizer"])
-        restore_random_state(state["random"])
-
-    def _group_size(self, step: int, num_batches: int) -> int:
-        """Return how many batches the optimizer step of this batch is made of: the last group may be smaller."""
-        accumulate = self.config.training.accumulate
-        return min(accumulate, num_batches - step // accumulate * accumulate)
-
-    def _step(self, batch: Batch, group_size: int) -> dict[str, torch.Tensor]:
-        settings = self.config.training
-        with self.accelerator.accumulate(self.network):
-            outputs = self.network(batch.images)
-            parts = self.model.loss(outputs, batch.targets)
-            total = weighted_sum(parts, settings.loss_weights)
-            losses = {name: value.detach() for name, value in flatten(parts, total).items()}
-            if not torch.isfinite(total):
-                raise TrainingError(_not_finite(losses, batch))
-            # accelerate divides by ``accumulate``; the mean over the group is meant
-            self.accelerator.backward(total * (settings.accumulate / group_size))
-            if self.accelerator.sync_gradients and settings.clip_norm is not None:
-                self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-        return losses
-
-    def _set_learning_rate(self, epoch: float) -> float:
-        settings = self.config.training
-        rate = learning_rate(settings.lr, self.schedule, epoch, settings.warmup_epochs)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        return rate
-
-
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -290,8 +226,3 @@ def _warn_of_idle_tasks(model: MultiTaskModel, losses: Mapping[str, float]) -> N
 
 def _named(split: str, losses: Mapping[str, float]) -> dict[str, float]:
     return {f"{split}/loss" if name == "loss" else f"{split}/loss/{name}": value for name, value in losses.items()}
-
-
-def _not_finite(losses: Mapping[str, torch.Tensor], batch: Batch) -> str:
-    parts = [f"{name} = {float(value)}" for name, value in losses.items() if not torch.isfinite(value)]
-    return f"the loss is not finite: {', '.join(parts)}; images: {', '.join(batch.image_ids)}. Try a lower training.lr"
