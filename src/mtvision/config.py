@@ -111,7 +111,7 @@ class TrainingConfig(Section):
     warmup_epochs: NonNegative = Field(default=1.0, description="linear warm-up from 0, in epochs")
     optimizer: Annotated[Component, In(registries.OPTIMIZERS)] = Component("adamw")
     batch_size: Count = 32
-    accumulate: Annotated[int, Field(ge=1)] = Field(default=1, description="batches an optimizer step")
+    accumulate: Count = Field(default=1, description="batches an optimizer step")
     weight_decay: NonNegative = 0.0
     clip_norm: Positive | None = Field(default=10.0, description="largest norm of the gradient; null: no limit")
     loss_weights: dict[str, NonNegative] = {"seg": 1.0, "det": 1.0}

@@ -71,8 +71,12 @@ def error_sentence(item: Mapping[str, Any]) -> str:
 
 def problem(path: tuple[str | int, ...], sentence: str, given: Any = None) -> InitErrorDetails:
     """Return a problem in pydantic's form, to be raised with others."""
-    kind = PydanticCustomError("component", "{message}", {"message": sentence})
-    return InitErrorDetails(type=kind, loc=path, input=given)
+    return InitErrorDetails(type=sentence_error(sentence), loc=path, input=given)
+
+
+def sentence_error(sentence: str) -> PydanticCustomError:
+    """Return what a validator raises to say a sentence of its own."""
+    return PydanticCustomError("component", "{message}", {"message": sentence})
 
 
 def error_details(error: ValidationError) -> list[InitErrorDetails]:

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, core_schema
 
-from mtvision.config_errors import error_sentence, problem
+from mtvision.config_errors import error_sentence, problem, sentence_error
 from mtvision.errors import ConfigError, RegistryError, did_you_mean
 from mtvision.registry import Component, Registry
 
@@ -42,7 +42,7 @@ class In:
         try:
             options = self.registry.check_options(component)
         except RegistryError as error:
-            raise PydanticCustomError("component", "{message}", {"message": str(error)}) from None
+            raise sentence_error(str(error)) from None
         except ValidationError as error:
             raise self._option_errors(component, error) from None
         return Component(component.name, options)
@@ -68,8 +68,7 @@ def _read(value: Any, noun: str) -> Component:
         return Component(value)
     if isinstance(value, Mapping) and isinstance(value.get("name"), str):
         return Component(value["name"], {str(key): item for key, item in value.items() if key != "name"})
-    message = f"must be the name of a {noun} or a mapping with 'name' and its options, got {value!r}"
-    raise PydanticCustomError("component", "{message}", {"message": message})
+    raise sentence_error(f"must be the name of a {noun} or a mapping with 'name' and its options, got {value!r}")
 
 
 def _plain(component: Component | None) -> Any:
@@ -92,9 +91,7 @@ def _read_image_size(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return (value, value)
     if not isinstance(value, list | tuple) or len(value) != 2:
-        raise PydanticCustomError(
-            "component", "{message}", {"message": f"must be one number or [height, width], got {value!r}"}
-        )
+        raise sentence_error(f"must be one number or [height, width], got {value!r}")
     return tuple(value)
 
 

@@ -11,7 +11,7 @@ from mtvision import registries
 from mtvision.activations import is_nonlinearity, replace_activations
 from mtvision.assigners.task_aligned import TaskAlignedAssigner
 from mtvision.backbones.weights import load_backbone_weights
-from mtvision.config import Config, ModelConfig, NumClasses, as_config
+from mtvision.config import Config, ModelConfig, as_config
 from mtvision.config_fields import In
 from mtvision.data.classes import voc_classes
 from mtvision.errors import ConfigError
@@ -74,17 +74,19 @@ def standard_tasks(cfg: Config, classes: Classes | None) -> dict[str, Component]
     Raises:
         ConfigError: see `resolve_classes`.
     """
-    given = resolve_classes(cfg, classes).model.num_classes or NumClasses()
+    numbers = _class_numbers(cfg.model, classes)
     otherwise = voc_classes().num_classes
     tasks = {}
     if cfg.model.segmentation_head is not None:
         head = _with_dropout(registries.SEGMENTATION_HEADS, cfg.model.segmentation_head, cfg.model.dropout_rate)
-        options = {"head": head, "loss": cfg.training.seg_loss, "num_classes": given.seg or otherwise["seg"]}
+        options = {"head": head, "loss": cfg.training.seg_loss, "num_classes": numbers.get("seg") or otherwise["seg"]}
         tasks["seg"] = Component("segmentation", options)
     if cfg.model.detection_head is not None:
         head = _with_dropout(registries.DETECTION_HEADS, cfg.model.detection_head, cfg.model.dropout_rate)
         losses = {"box_loss": cfg.training.det_loss, "class_loss": cfg.training.det_class_loss}
-        tasks["det"] = Component("detection", {"head": head, **losses, "num_classes": given.det or otherwise["det"]})
+        tasks["det"] = Component(
+            "detection", {"head": head, **losses, "num_classes": numbers.get("det") or otherwise["det"]}
+        )
     return tasks
 
 
@@ -96,8 +98,14 @@ def resolve_classes(cfg: Config, classes: Classes | None) -> Config:
     """
     if classes is None:
         return cfg
-    given = cfg.model.num_classes.model_dump() if cfg.model.num_classes is not None else {}
-    heads = {"seg": cfg.model.segmentation_head, "det": cfg.model.detection_head}
+    return cfg.replace({"model.num_classes": _class_numbers(cfg.model, classes)})
+
+
+def _class_numbers(cfg: ModelConfig, classes: Classes | None) -> dict[str, int | None]:
+    given = cfg.num_classes.model_dump() if cfg.num_classes is not None else {}
+    if classes is None:
+        return given
+    heads = {"seg": cfg.segmentation_head, "det": cfg.detection_head}
     problems = []
     for task, key, least in (("seg", "segmentation_head", 2), ("det", "detection_head", 1)):
         names = classes.names(task)
@@ -115,7 +123,7 @@ def resolve_classes(cfg: Config, classes: Classes | None) -> Config:
             given[task] = len(names)
     if problems:
         raise ConfigError(problems)
-    return cfg.replace({"model.num_classes": given})
+    return given
 
 
 @registries.TASKS.register("segmentation")

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from mtvision.data.augment import resize_only
 from mtvision.data.images import ImageSource, as_sample
 from mtvision.data.loader import collate
 from mtvision.errors import ConfigError
 from mtvision.layers.mode import evaluation_mode
 from mtvision.layers.normalization import IMAGENET_MEAN, IMAGENET_STD, InputNormalization
-from mtvision.registries import AUGMENTATIONS
 from mtvision.tasks.base import Task
 from mtvision.types import Classes, Prediction, Sample
 
@@ -141,7 +141,7 @@ class MultiTaskModel(nn.Module):
 
     def _predict_samples(self, samples: list[Sample]) -> list[Prediction]:
         if self.image_size:
-            resize = AUGMENTATIONS.build("none", self.image_size)
+            resize = resize_only(self.image_size)
             resized = [resize(sample, 0) for sample in samples]
         else:
             resized = samples

@@ -3,7 +3,6 @@
 This is the only module that uses albumentations (2.0.8, the last release under the MIT licence).
 """
 
-import logging
 import os
 import random
 import warnings
@@ -21,8 +20,6 @@ from mtvision.data.sampler import Transform
 from mtvision.errors import ConfigError, did_you_mean
 from mtvision.registries import AUGMENTATIONS
 from mtvision.types import VOID, Sample
-
-logger = logging.getLogger(__name__)
 
 Size: TypeAlias = tuple[int, int]
 

@@ -199,7 +199,7 @@ def load_state(folder: Path) -> dict[str, Any]:
     path = folder / STATE
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+    except Exception as error:  # a damaged file makes the unpickler raise almost anything
         raise CheckpointError(f"{path}: cannot be read as the state of a run ({type(error).__name__})") from error
     if not isinstance(state, dict) or not state.keys() >= STATE_KEYS:
         raise CheckpointError(

@@ -1,6 +1,5 @@
 """Scoring a model on annotated images."""
 
-import logging
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -15,8 +14,6 @@ from mtvision.errors import DataError
 from mtvision.layers.mode import evaluation_mode
 from mtvision.model import MultiTaskModel
 from mtvision.types import Batch, Classes
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -93,11 +90,11 @@ def score(
     call = forward or model
     with evaluation_mode(model):
         for batch in batches:
+            if not batch.truths:
+                raise DataError("the loader has no truths to score against: build it with training=False")
             outputs = call(batch.images)
             losses = model.loss(outputs, batch.targets)
             meter.update(flatten(losses, weighted_sum(losses, weights or {})), len(batch.images))
-            if not batch.truths:
-                raise DataError("the loader has no truths to score against: build it with training=False")
             for name in model.tasks:
                 predictions = model.task(name).postprocess(outputs[name], batch.image_sizes)
                 metrics[name].update(predictions, batch.truths[name])

@@ -43,7 +43,7 @@ class RunResult:
     @cached_property
     def history(self) -> History:
         """What happened in each epoch."""
-        return History.read(self.run_dir / "history.jsonl")
+        return History.read(self.run_dir / HISTORY)
 
     @cached_property
     def model(self) -> MultiTaskModel:
