@@ -97,6 +97,7 @@ def check_export(model: nn.Module, sizes: tuple[tuple[int, ...], ...] = ((3, 3, 
 
 def check_compiles(model: nn.Module) -> None:
     """Trace into one graph, without generating code."""
+    torch.compiler.reset()  # every model is a recompilation of the same forward, whose number is limited
     images = torch.randn(2, 3, 64, 64)
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     with torch.no_grad():

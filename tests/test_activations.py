@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from pydantic import ValidationError
 from torch import nn
 
+import mtvision as mtv
 from mtvision.activations import is_nonlinearity, replace_activations
 from mtvision.registries import ACTIVATIONS
 from mtvision.registry import Component
@@ -47,6 +48,26 @@ def test_no_other_nonlinearity_is_left(model_name, name):
     assert gates == [key for key, module in model.named_modules() if isinstance(module, nn.Sigmoid | nn.Hardsigmoid)]
     with torch.no_grad():
         assert not torch.equal(model(images)[-1], before)
+
+
+@pytest.mark.parametrize(("backbone", "head"), [("test_resnet", "fcn"), ("test_efficientnet", "unet")])
+@pytest.mark.parametrize("name", ACTIVATIONS.names())
+def test_every_activation_acts_in_backbone_and_heads(name, backbone, head, monkeypatch):
+    """The whole model is the one with its parts' own activations, each of which computes the formula instead."""
+    config = {"backbone": backbone, "segmentation_head": head, "num_classes": {"seg": 3, "det": 2}}
+    model = mtv.build_model({**config, "activation": name}).eval()
+    for part in (model.backbone, *model.tasks.values()):
+        assert {type(m) for m in part.modules() if is_nonlinearity(m)} == {type(ACTIVATIONS.build(name))}
+    images = torch.rand(1, 3, 64, 96, generator=torch.Generator().manual_seed(0))
+    oracle = mtv.build_model({**config, "activation": None}).eval()
+    with torch.no_grad():
+        got = model(images)
+        for kind in {type(module) for module in oracle.modules() if is_nonlinearity(module)}:
+            monkeypatch.setattr(kind, "forward", lambda self, x: FORMULAS[name](x))
+        expected = oracle(images)
+    torch.testing.assert_close(got["seg"].logits, expected["seg"].logits, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(got["det"].box_regression, expected["det"].box_regression, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(got["det"].class_logits, expected["det"].class_logits, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("model_name", MODELS)

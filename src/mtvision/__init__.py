@@ -10,7 +10,7 @@ Example:
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from mtvision import activations, backbones, data, heads, initializers, losses, necks
+from mtvision import activations, assigners, backbones, data, heads, initializers, losses, necks, norms, suppression
 from mtvision.config import Config
 from mtvision.data import build_dataset, build_loader
 from mtvision.errors import CheckpointError, ConfigError, DataError, MtvisionError, RegistryError, TrainingError
@@ -19,6 +19,7 @@ from mtvision.heads.detection.base import DetectionHead, DetectionMaps
 from mtvision.model import MultiTaskModel
 from mtvision.registries import (
     ACTIVATIONS,
+    ASSIGNERS,
     AUGMENTATIONS,
     BACKBONES,
     BOX_LOSSES,
@@ -27,11 +28,13 @@ from mtvision.registries import (
     DETECTION_HEADS,
     INITIALIZERS,
     NECKS,
+    NORMS,
     OPTIMIZERS,
     PREPROCESSING,
     SCHEDULES,
     SEGMENTATION_HEADS,
     SEGMENTATION_LOSSES,
+    SUPPRESSIONS,
     TASKS,
 )
 from mtvision.tasks.base import Task
@@ -58,6 +61,7 @@ _LATE = {
 
 __all__ = [
     "ACTIVATIONS",
+    "ASSIGNERS",
     "AUGMENTATIONS",
     "BACKBONES",
     "BOX_LOSSES",
@@ -66,11 +70,13 @@ __all__ = [
     "DETECTION_HEADS",
     "INITIALIZERS",
     "NECKS",
+    "NORMS",
     "OPTIMIZERS",
     "PREPROCESSING",
     "SCHEDULES",
     "SEGMENTATION_HEADS",
     "SEGMENTATION_LOSSES",
+    "SUPPRESSIONS",
     "TASKS",
     "Batch",
     "CheckpointError",
@@ -91,6 +97,7 @@ __all__ = [
     "Trainer",
     "TrainingError",
     "activations",
+    "assigners",
     "backbones",
     "build_dataset",
     "build_loader",
@@ -102,6 +109,8 @@ __all__ = [
     "load_model",
     "losses",
     "necks",
+    "norms",
+    "suppression",
     "train",
     "visualize",
 ]

@@ -92,19 +92,31 @@ def relu6() -> nn.Module:
 
 @ACTIVATIONS.register("leaky_relu")
 def leaky_relu(*, negative_slope: Annotated[float, Field(ge=0, lt=1)] = 0.01) -> nn.Module:
-    """ReLU with a small slope below zero (Maas et al. 2013)."""
+    """ReLU with a small slope below zero (Maas et al. 2013).
+
+    Args:
+        negative_slope: below zero.
+    """
     return nn.LeakyReLU(negative_slope)
 
 
 @ACTIVATIONS.register("prelu")
 def prelu(*, initial_slope: Annotated[float, Field(ge=0, lt=1)] = 0.25) -> nn.Module:
-    """ReLU with one learned slope below zero a layer (He et al. 2015, arXiv 1502.01852)."""
+    """ReLU with one learned slope below zero a layer (He et al. 2015, arXiv 1502.01852).
+
+    Args:
+        initial_slope: from which the slope is learned.
+    """
     return nn.PReLU(init=initial_slope)
 
 
 @ACTIVATIONS.register("elu")
 def elu(*, alpha: Annotated[float, Field(gt=0)] = 1.0) -> nn.Module:
-    """Exponential linear unit: alpha (exp(x) - 1) below zero (Clevert et al. 2015, arXiv 1511.07289)."""
+    """Exponential linear unit: alpha (exp(x) - 1) below zero (Clevert et al. 2015, arXiv 1511.07289).
+
+    Args:
+        alpha: the negative of the limit far below zero.
+    """
     return nn.ELU(alpha)
 
 

@@ -17,7 +17,7 @@ from pydantic_core import InitErrorDetails
 
 from mtvision import registries
 from mtvision.config_errors import error_details, problem, problem_sentences
-from mtvision.config_fields import ImageSize, In, LenientPath, parse_yaml, write_yaml
+from mtvision.config_fields import ImageSize, In, InSum, LenientPath, parse_yaml, write_yaml
 from mtvision.errors import ConfigError
 from mtvision.registry import Component
 
@@ -53,16 +53,40 @@ class NumClasses(Section):
     det: Count | None = None
 
 
+class DetectionsConfig(Section):
+    """What becomes a detection; null: as the detection head's own recipe says."""
+
+    score_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    nms: Annotated[Component, In(registries.SUPPRESSIONS)] = Component("class_wise")
+    nms_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_detections: Count = 100
+    candidates: Count = 1000
+
+
 class ModelConfig(Section):
-    """The network. Either head may be null: then it is a single-task model."""
+    """The network. Either head may be null: then that task is left out."""
 
     backbone: Annotated[Component, In(registries.BACKBONES)] = Component("resnet18")
     segmentation_head: Annotated[Component, In(registries.SEGMENTATION_HEADS)] | None = Component("fcn")
     detection_head: Annotated[Component, In(registries.DETECTION_HEADS)] | None = Component("fpn")
+    auxiliary_heads: list[Annotated[Component, In(registries.SEGMENTATION_HEADS)]] = Field(
+        default=[], description="further segmentation heads that only add losses (deep supervision)"
+    )
+    neck: Annotated[Component, In(registries.NECKS)] | None = Field(
+        default=None, description="null: the one that the detection head names"
+    )
+    share_neck: bool = Field(default=False, description="true: the neck stands before all tasks, not only detection")
+    tasks: dict[str, Annotated[Component, In(registries.TASKS)]] = Field(
+        default={}, description="further tasks by name, beside seg and det"
+    )
+    detections: DetectionsConfig = DetectionsConfig()
     activation: Annotated[Component, In(registries.ACTIVATIONS)] | None = Component("relu")
     init_scheme: Annotated[Component, In(registries.INITIALIZERS)] = Component("xavier")
     init_backbone: bool | None = Field(default=None, description="null: exactly when the backbone is not pretrained")
     zero_init_residual: bool = Field(default=False, description="start every residual block as the identity")
+    norm: Annotated[Component, In(registries.NORMS)] | None = Field(
+        default=None, description="takes the place of every batch norm; null keeps them"
+    )
     dropout_rate: Fraction = 0.3
     pretrained: bool | LenientPath = Field(
         default=False, description="true: timm's weights; a path: a local file of weights"
@@ -91,9 +115,19 @@ class ModelConfig(Section):
 
 
 def _contradictions(values: Mapping[str, Any]) -> list[InitErrorDetails]:
+    no_segmentation, no_detection = (values.get(f"{kind}_head", "") is None for kind in ("segmentation", "detection"))
     found = []
-    if values.get("segmentation_head", "") is None and values.get("detection_head", "") is None:
+    if no_segmentation and no_detection and not values.get("tasks"):
         found.append(problem(("segmentation_head",), "null, as detection_head is: at least one head is needed"))
+    if no_segmentation and values.get("auxiliary_heads"):
+        found.append(problem(("auxiliary_heads",), "belong to the segmentation task, but segmentation_head is null"))
+    if no_detection:
+        found += _neck_without_detection(values)
+    found += [
+        problem(("tasks", name), f"'{name}' is made by {key}; choose another name")
+        for name, key in (("seg", "segmentation_head"), ("det", "detection_head"))
+        if isinstance(values.get("tasks"), Mapping) and name in values["tasks"]
+    ]
     if values.get("pretrained", False) is not False:
         found += [
             problem((key,), "true would overwrite the weights that 'pretrained' loads; choose one")
@@ -101,6 +135,15 @@ def _contradictions(values: Mapping[str, Any]) -> list[InitErrorDetails]:
             if values.get(key) is True
         ]
     return found
+
+
+def _neck_without_detection(values: Mapping[str, Any]) -> list[InitErrorDetails]:
+    shares, neck = values.get("share_neck", False) is True, values.get("neck")
+    if shares and neck is None:
+        return [problem(("share_neck",), "true, but there is no neck to share: choose one as model.neck")]
+    if neck is not None and not shares:
+        return [problem(("neck",), "stands before the detection head, which is null; share_neck: true for all tasks")]
+    return []
 
 
 class TrainingConfig(Section):
@@ -115,9 +158,13 @@ class TrainingConfig(Section):
     weight_decay: NonNegative = 0.0
     clip_norm: Positive | None = Field(default=10.0, description="largest norm of the gradient; null: no limit")
     loss_weights: dict[str, NonNegative] = {"seg": 1.0, "det": 1.0}
-    seg_loss: Annotated[Component, In(registries.SEGMENTATION_LOSSES)] = Component("cross_entropy")
+    seg_loss: Annotated[Component, InSum(registries.SEGMENTATION_LOSSES)] = Component("cross_entropy")
     det_loss: Annotated[Component, In(registries.BOX_LOSSES)] = Component("ciou")
     det_class_loss: Annotated[Component, In(registries.CLASSIFICATION_LOSSES)] = Component("focal")
+    det_assigner: Annotated[Component, In(registries.ASSIGNERS)] | None = Field(
+        default=None, description="which point learns which object; null: the one that the detection head names"
+    )
+    auxiliary_weight: NonNegative = Field(default=0.4, description="of each auxiliary head's loss")
     monitor: str = Field(
         default="score", description="metric that tells the best epoch; score: mean of the tasks' main metrics"
     )
@@ -236,11 +283,18 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
 
 
 def _set_dotted(content: dict[str, Any], key: str, value: Any) -> None:
-    *parents, last = key.split(".")
-    for parent in parents:
-        inner = content.get(parent)
-        if isinstance(inner, str):  # a bare component name that gets an option
-            inner = {"name": inner}
-        content[parent] = dict(inner) if isinstance(inner, Mapping) else {}
-        content = content[parent]
-    content[last] = value
+    first, *rest = key.split(".")
+    content[first] = _with_value(content.get(first), rest, value)
+
+
+def _with_value(content: Any, path: Sequence[str], value: Any) -> Any:
+    """Return a copy of ``content`` in which ``path`` leads to ``value``; a number in it counts entries of a list."""
+    if not path:
+        return value
+    key, *rest = path
+    if isinstance(content, list) and key.isdecimal() and int(key) < len(content):
+        return [_with_value(item, rest, value) if place == int(key) else item for place, item in enumerate(content)]
+    if isinstance(content, str):  # a bare component name that gets an option
+        content = {"name": content}
+    inner = dict(content) if isinstance(content, Mapping) else {}
+    return {**inner, key: _with_value(inner.get(key), rest, value)}

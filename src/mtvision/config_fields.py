@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError
-from pydantic_core import CoreSchema, core_schema
+from pydantic import BeforeValidator, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, TypeAdapter, ValidationError
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
-from mtvision.config_errors import error_sentence, problem, sentence_error
+from mtvision.config_errors import error_details, error_sentence, problem, sentence_error
 from mtvision.errors import ConfigError, RegistryError, did_you_mean
 from mtvision.registry import Component, Registry
 
@@ -61,6 +62,102 @@ class In:
         return ValidationError.from_exception_data(who, details)
 
 
+@dataclass(frozen=True)
+class Term:
+    """One term of a sum of components."""
+
+    component: Component
+    weight: float = 1.0
+
+    def __str__(self) -> str:
+        """Return the component, after its weight if that is not 1."""
+        return str(self.component) if self.weight == 1 else f"{self.weight:g} * {self.component}"
+
+
+_POSITIVE: TypeAdapter[float] = TypeAdapter(Annotated[float, Field(gt=0, allow_inf_nan=False)])
+
+
+class TermOf(In):
+    """Annotation of a `Term`: as a component of the registry, where ``weight`` (above 0, default 1) is the term's."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Validate by the registry, dump to what was written."""
+        return core_schema.no_info_plain_validator_function(
+            self.term, serialization=core_schema.plain_serializer_function_ser_schema(_plain_value)
+        )
+
+    def term(self, value: Any) -> Term:
+        """Return the term with its options checked and converted.
+
+        Raises:
+            ValidationError: for each problem of the weight, the name and the options.
+        """
+        if isinstance(value, Term):
+            return Term(self.validate(value.component), value.weight)
+        given, weight = value, 1.0
+        if isinstance(value, Mapping) and "name" in value:
+            given = {key: item for key, item in value.items() if key != "weight"}
+        details: list[InitErrorDetails] = []
+        try:
+            weight = _POSITIVE.validate_python(value.get("weight", 1.0) if isinstance(value, Mapping) else 1.0)
+        except ValidationError as error:
+            details += [problem(("weight",), error_sentence(item), item["input"]) for item in error.errors()]
+        try:
+            component = self.validate(given)
+        except PydanticCustomError as error:
+            details.append(problem((), error.message(), value))
+        except ValidationError as error:
+            details += error_details(error)
+        if details:
+            raise ValidationError.from_exception_data(self.registry.noun, details)
+        return Term(component, weight)
+
+
+class InSum(In):
+    """Annotation of a field like `In` that takes a list too: the terms of the registry's ``sum``, each a `TermOf` it.
+
+    A list ``[a, {name: b, weight: 0.5}]`` is the component ``sum`` with the option ``terms``, and is dumped as a list.
+    """
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        """Validate by the registry, dump to what was written."""
+        return core_schema.no_info_plain_validator_function(
+            self.validate, serialization=core_schema.plain_serializer_function_ser_schema(_plain_sum)
+        )
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe all three spellings, for editors."""
+        one = super().__get_pydantic_json_schema__(schema, handler)
+        terms = {"type": "array", "items": {"anyOf": one["anyOf"]}, "minItems": 1}
+        return {"anyOf": [*one["anyOf"], terms], "description": f"{one['description']}, or the terms of a sum of them"}
+
+    def validate(self, value: Any) -> Component:
+        """Return the component, for a list ``sum``, with all options checked and converted.
+
+        Raises:
+            PydanticCustomError: if the name is unknown or the value has no component's form.
+            ValidationError: for each wrong option and each problem of a term.
+        """
+        if not isinstance(value, list | tuple):
+            return super().validate(value)
+        try:
+            return super().validate(Component("sum", {"terms": list(value)}))
+        except ValidationError as error:  # the list stands where ``terms`` would
+            details = [problem(item["loc"][1:], error_sentence(item), item["input"]) for item in error.errors()]
+            raise ValidationError.from_exception_data(error.title, details) from None
+
+
+def at_least_one_term(terms: list[Term]) -> list[Term]:
+    """Refuse an empty sum.
+
+    Raises:
+        PydanticCustomError: if there is no term.
+    """
+    if not terms:
+        raise sentence_error("an empty list; a sum needs at least one term")
+    return terms
+
+
 def _read(value: Any, noun: str) -> Component:
     if isinstance(value, Component):
         return value
@@ -77,14 +174,28 @@ def _plain(component: Component | None) -> Any:
     return {"name": component.name, **{key: _plain_value(item) for key, item in component.options.items()}}
 
 
+def _plain_sum(component: Component) -> Any:
+    return _plain_value(component.options["terms"]) if component.name == "sum" else _plain(component)
+
+
 def _plain_value(value: Any) -> Any:
     if isinstance(value, Component):
         return _plain(value)
+    if isinstance(value, Term):
+        return _plain_term(value)
     if isinstance(value, Mapping):
         return {key: _plain_value(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain_value(item) for item in value]
     return str(value) if isinstance(value, Path) else value
+
+
+def _plain_term(term: Term) -> Any:
+    plain = _plain(term.component)
+    if term.weight == 1:
+        return plain
+    named = {"name": plain} if isinstance(plain, str) else plain
+    return {"name": named["name"], "weight": term.weight, **named}
 
 
 def _read_image_size(value: Any) -> Any:

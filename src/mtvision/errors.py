@@ -54,5 +54,7 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
         >>> did_you_mean("backbne", ["backbone", "activation"])
         " Did you mean 'backbone'?"
     """
-    nearest = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.6)
+    nearest = difflib.get_close_matches(word, list(choices), n=3, cutoff=0.6)
+    # two letters that changed places are likelier than another letter: 'fnc' is 'fcn', not 'fpn'
+    nearest.sort(key=lambda choice: sorted(choice) != sorted(word))
     return f" Did you mean '{nearest[0]}'?" if nearest else ""

@@ -3,25 +3,23 @@
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Any, cast
 
 import torch
 
-from mtvision import registries
+from mtvision import norms, registries
 from mtvision.activations import is_nonlinearity, replace_activations
-from mtvision.assigners.task_aligned import TaskAlignedAssigner
 from mtvision.backbones.weights import load_backbone_weights
 from mtvision.config import Config, ModelConfig, as_config
-from mtvision.config_fields import In
 from mtvision.data.classes import voc_classes
+from mtvision.description import all_from, prefixed
 from mtvision.errors import ConfigError
-from mtvision.initializers import initialize, reset_norms, reset_priors
+from mtvision.heads.detection.base import DetectionRecipe
+from mtvision.initializers import initialize, reset_norms, reset_priors, scheme_text
 from mtvision.layers.normalization import InputNormalization
 from mtvision.model import MultiTaskModel
 from mtvision.registry import Component, Registry
 from mtvision.tasks.base import Task
-from mtvision.tasks.detection import DetectionTask
-from mtvision.tasks.segmentation import SegmentationTask
 from mtvision.types import Classes, FeatureInfo
 
 logger = logging.getLogger(__name__)
@@ -51,43 +49,69 @@ def build_model(config: Config | Mapping[str, Any] | str | Path, *, classes: Cla
 
 def _build(cfg: Config, classes: Classes | None) -> MultiTaskModel:
     backbone = _build_backbone(cfg.model)
-    tasks = {
-        name: cast(Task, registries.TASKS.build(component, backbone.feature_info))
-        for name, component in standard_tasks(cfg, classes).items()
-    }
+    neck = _build_neck(cfg.model, backbone.feature_info)
+    components = task_components(cfg, classes)
+    behind_neck = set(components if cfg.model.share_neck else ["det"]) & set(components) if neck is not None else set()
+    info = {name: neck.feature_info if name in behind_neck else backbone.feature_info for name in components}
+    tasks = {name: cast(Task, registries.TASKS.build(choice, info[name])) for name, choice in components.items()}
     statistics = registries.PREPROCESSING.build(cfg.data.preprocessing)
     model = MultiTaskModel(
         backbone,
         tasks,
+        neck=neck,
+        neck_tasks=behind_neck,
         normalization=InputNormalization(statistics.mean, statistics.std),
         classes=classes,
         image_size=cfg.data.image_size,
     )
     _replace_activations(model, cfg.model)
+    _replace_norms(model, cfg.model)
     _initialize(model, cfg.model)
     return model
 
 
-def standard_tasks(cfg: Config, classes: Classes | None) -> dict[str, Component]:
-    """Return the two tasks that the config's own keys describe, as components of `TASKS`; a null head: none.
+def task_components(cfg: Config, classes: Classes | None) -> dict[str, Component]:
+    """Return every task of a config as a component of `TASKS`: seg and det of the config's own keys, then the others.
 
     Raises:
         ConfigError: see `resolve_classes`.
     """
-    numbers = _class_numbers(cfg.model, classes)
-    otherwise = voc_classes().num_classes
-    tasks = {}
+    numbers = {**voc_classes().num_classes, **_given(_class_numbers(cfg.model, classes))}
+    components = {}
     if cfg.model.segmentation_head is not None:
-        head = _with_dropout(registries.SEGMENTATION_HEADS, cfg.model.segmentation_head, cfg.model.dropout_rate)
-        options = {"head": head, "loss": cfg.training.seg_loss, "num_classes": numbers.get("seg") or otherwise["seg"]}
-        tasks["seg"] = Component("segmentation", options)
+        options = _segmentation_options(cfg, cfg.model.segmentation_head)
+        components["seg"] = Component("segmentation", {**options, "num_classes": numbers["seg"]})
     if cfg.model.detection_head is not None:
-        head = _with_dropout(registries.DETECTION_HEADS, cfg.model.detection_head, cfg.model.dropout_rate)
-        losses = {"box_loss": cfg.training.det_loss, "class_loss": cfg.training.det_class_loss}
-        tasks["det"] = Component(
-            "detection", {"head": head, **losses, "num_classes": numbers.get("det") or otherwise["det"]}
-        )
-    return tasks
+        options = _detection_options(cfg, cfg.model.detection_head)
+        components["det"] = Component("detection", {**options, "num_classes": numbers["det"]})
+    for name, choice in cfg.model.tasks.items():
+        components[name] = _with_dropout(registries.TASKS, _with_num_classes(name, choice, classes), cfg.model)
+    return components
+
+
+def _segmentation_options(cfg: Config, head: Component) -> dict[str, Any]:
+    heads = (head, *cfg.model.auxiliary_heads)
+    head, *auxiliary = [_with_dropout(registries.SEGMENTATION_HEADS, choice, cfg.model) for choice in heads]
+    options = {"head": head, "loss": cfg.training.seg_loss}
+    return {**options, "auxiliary_heads": tuple(auxiliary), "auxiliary_weight": cfg.training.auxiliary_weight}
+
+
+def _detection_options(cfg: Config, head: Component) -> dict[str, Any]:
+    head = _with_dropout(registries.DETECTION_HEADS, head, cfg.model)
+    losses = {"box_loss": cfg.training.det_loss, "class_loss": cfg.training.det_class_loss}
+    selection = {key: getattr(cfg.model.detections, key) for key in type(cfg.model.detections).model_fields}
+    return {"head": head, **losses, "assigner": cfg.training.det_assigner, **selection}
+
+
+def _with_num_classes(name: str, choice: Component, classes: Classes | None) -> Component:
+    """Hand a further task its number of classes in the data set, where it has the option and was not given it."""
+    number = len(classes.names(name)) if classes is not None else 0
+    wanted = "num_classes" in registries.TASKS.option_names(choice.name) and "num_classes" not in choice.options
+    return Component(choice.name, {**choice.options, "num_classes": number}) if number and wanted else choice
+
+
+def _given(numbers: Mapping[str, int | None]) -> dict[str, int]:
+    return {name: number for name, number in numbers.items() if number is not None}
 
 
 def resolve_classes(cfg: Config, classes: Classes | None) -> Config:
@@ -98,7 +122,8 @@ def resolve_classes(cfg: Config, classes: Classes | None) -> Config:
     """
     if classes is None:
         return cfg
-    return cfg.replace({"model.num_classes": _class_numbers(cfg.model, classes)})
+    tasks = {name: _with_num_classes(name, choice, classes) for name, choice in cfg.model.tasks.items()}
+    return cfg.replace({"model.num_classes": _class_numbers(cfg.model, classes), "model.tasks": tasks})
 
 
 def _class_numbers(cfg: ModelConfig, classes: Classes | None) -> dict[str, int | None]:
@@ -126,38 +151,6 @@ def _class_numbers(cfg: ModelConfig, classes: Classes | None) -> dict[str, int |
     return given
 
 
-@registries.TASKS.register("segmentation")
-def segmentation(
-    feature_info: Sequence[FeatureInfo],
-    *,
-    head: Annotated[Component, In(registries.SEGMENTATION_HEADS)],
-    loss: Annotated[Component, In(registries.SEGMENTATION_LOSSES)],
-    num_classes: int,
-) -> SegmentationTask:
-    """Semantic segmentation: one class a pixel."""
-    built = registries.SEGMENTATION_HEADS.build(head, feature_info, num_classes)
-    return SegmentationTask(built, num_classes, registries.SEGMENTATION_LOSSES.build(loss))
-
-
-@registries.TASKS.register("detection")
-def detection(
-    feature_info: Sequence[FeatureInfo],
-    *,
-    head: Annotated[Component, In(registries.DETECTION_HEADS)],
-    box_loss: Annotated[Component, In(registries.BOX_LOSSES)],
-    class_loss: Annotated[Component, In(registries.CLASSIFICATION_LOSSES)],
-    num_classes: int,
-) -> DetectionTask:
-    """Object detection: boxes with a class and a score."""
-    return DetectionTask(
-        registries.DETECTION_HEADS.build(head, feature_info, num_classes),
-        num_classes,
-        registries.BOX_LOSSES.build(box_loss),
-        registries.CLASSIFICATION_LOSSES.build(class_loss),
-        TaskAlignedAssigner(),
-    )
-
-
 def _build_backbone(cfg: ModelConfig) -> Any:
     from_timm = cfg.pretrained is True
     backbone = registries.BACKBONES.build(cfg.backbone, from_timm)
@@ -166,20 +159,33 @@ def _build_backbone(cfg: ModelConfig) -> Any:
     return backbone
 
 
-def _with_dropout(registry: Registry[Any], head: Component, rate: float) -> Component:
-    """Hand ``model.dropout_rate`` to a head that has the option and was not given its own."""
-    if "dropout_rate" in head.options:
-        return head
-    if "dropout_rate" in registry.option_names(head.name):
-        return Component(head.name, {**head.options, "dropout_rate": rate})
+def _build_neck(cfg: ModelConfig, feature_info: Sequence[FeatureInfo]) -> Any:
+    """Return the neck that the config or else the detection head names, None if neither does."""
+    choice = cfg.neck
+    if choice is None and cfg.detection_head is not None:
+        recipe = getattr(registries.DETECTION_HEADS.get(cfg.detection_head.name), "recipe", DetectionRecipe())
+        choice = recipe.neck
+    if choice is None and cfg.share_neck:
+        head = cfg.detection_head.name if cfg.detection_head is not None else None
+        raise ConfigError([f"model.share_neck: true, but detection head '{head}' names no neck: choose model.neck"])
+    return registries.NECKS.build(choice, feature_info) if choice is not None else None
+
+
+def _with_dropout(registry: Registry[Any], choice: Component, cfg: ModelConfig) -> Component:
+    """Hand ``model.dropout_rate`` to a head or task that has the option and was not given its own."""
+    rate = cfg.dropout_rate
+    if "dropout_rate" in choice.options:
+        return choice
+    if "dropout_rate" in registry.option_names(choice.name):
+        return Component(choice.name, {**choice.options, "dropout_rate": rate})
     if rate > 0:
         logger.warning(
             "%s '%s' has no option 'dropout_rate': model.dropout_rate=%g does not act in it",
             registry.noun,
-            head.name,
+            choice.name,
             rate,
         )
-    return head
+    return choice
 
 
 def _replace_activations(model: MultiTaskModel, cfg: ModelConfig) -> None:
@@ -199,12 +205,37 @@ def _replace_activations(model: MultiTaskModel, cfg: ModelConfig) -> None:
     replace_activations(model, lambda: registries.ACTIVATIONS.build(choice))
 
 
+def _replace_norms(model: MultiTaskModel, cfg: ModelConfig) -> None:
+    """Replace every batch norm; frozen ones only in the backbone, since untrained statistics are worth nothing."""
+    if cfg.norm is None:
+        return
+    frozen = registries.NORMS.get(cfg.norm.name) is norms.frozen
+    if frozen and cfg.zero_init_residual:
+        raise ConfigError(["model.zero_init_residual: true would switch residual blocks off for good: norm is frozen"])
+    replaced = norms.replace_norms(model.backbone if frozen else model, cfg.norm)
+    if replaced == 0:
+        logger.warning("model.norm '%s' replaces nothing: there is no batch norm", cfg.norm.name)
+    if frozen and not cfg.pretrained:
+        logger.warning("model.norm 'frozen' in a backbone that is not pretrained keeps mean 0 and variance 1 for good")
+    elif cfg.pretrained and not any(name.endswith("running_mean") for name, _ in model.backbone.named_buffers()):
+        logger.warning(
+            "model.norm '%s' drops the statistics that the pretrained backbone was learned with", cfg.norm.name
+        )
+
+
 def _initialize(model: MultiTaskModel, cfg: ModelConfig) -> None:
     """Scheme first (backbone too where asked), then the norms of a backbone left alone, then the prior biases."""
-    initializer = registries.INITIALIZERS.build(cfg.init_scheme)
-    initialize(model.tasks, initializer)
+    initializer, scheme = registries.INITIALIZERS.build(cfg.init_scheme), scheme_text(cfg.init_scheme)
+    zero = cfg.zero_init_residual
+    parts = {"tasks": model.tasks, **({"neck": model.neck} if model.neck is not None else {})}
+    for name, part in parts.items():
+        model.origins |= prefixed(name, initialize(part, initializer, scheme=scheme))
     if cfg.initializes_backbone:
-        initialize(model.backbone, initializer, zero_init_residual=cfg.zero_init_residual)
-    elif not cfg.pretrained:
-        reset_norms(model.backbone, zero_init_residual=cfg.zero_init_residual)
-    reset_priors(model)
+        done = initialize(model.backbone, initializer, zero_init_residual=zero, scheme=scheme)
+    elif cfg.pretrained:
+        source = "timm's weights" if cfg.pretrained is True else str(cfg.pretrained)
+        done = all_from(model.backbone, f"pretrained: {source}")
+    else:
+        done = reset_norms(model.backbone, zero_init_residual=zero)
+    model.origins |= prefixed("backbone", done)
+    model.origins |= reset_priors(model)

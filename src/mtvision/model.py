@@ -1,7 +1,7 @@
 """The network: one backbone, one task object for each thing it does."""
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from mtvision.data.augment import resize_only
 from mtvision.data.images import ImageSource, as_sample
 from mtvision.data.loader import collate
-from mtvision.errors import ConfigError
+from mtvision.description import ModelDescription, describe_model
+from mtvision.errors import ConfigError, did_you_mean
 from mtvision.layers.mode import evaluation_mode
 from mtvision.layers.normalization import IMAGENET_MEAN, IMAGENET_STD, InputNormalization
 from mtvision.tasks.base import Task
@@ -27,12 +28,17 @@ class MultiTaskModel(nn.Module):
     Args:
         backbone: maps normalised images to a list of features, finest first; publishes ``feature_info``.
         tasks: by name; the order is that of the outputs.
+        neck: maps the backbone's features to others; None: there is none.
+        neck_tasks: names of the tasks that get the neck's features in place of the backbone's; None: all.
         normalization: the input layer; ImageNet's mean and standard deviation by default.
         classes: names for `predict`'s users and for tables.
         image_size: ``(H, W)`` to which `predict` resizes, as in training; None keeps each image's own size.
 
     Raises:
-        ConfigError: if there is no task or a task's name cannot be used.
+        ConfigError: if there is no task, a task's name cannot be used, or ``neck_tasks`` names no task.
+
+    Attributes:
+        origins: what gave each parameter its first value, by its name, where that is known; see `describe`.
     """
 
     def __init__(
@@ -40,17 +46,22 @@ class MultiTaskModel(nn.Module):
         backbone: nn.Module,
         tasks: Mapping[str, Task],
         *,
+        neck: nn.Module | None = None,
+        neck_tasks: Collection[str] | None = None,
         normalization: InputNormalization | None = None,
         classes: Classes | None = None,
         image_size: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
-        _check_task_names(tasks)
+        _check_task_names(tasks, neck_tasks or ())
         self.normalization = normalization or InputNormalization(IMAGENET_MEAN, IMAGENET_STD)
         self.backbone = backbone
+        self.neck = neck
+        self.neck_tasks = frozenset(tasks if neck_tasks is None else neck_tasks)
         self.tasks = nn.ModuleDict(dict(tasks))
         self.classes = classes
         self.image_size = image_size
+        self.origins: dict[str, str] = {}
 
     def forward(self, images: Tensor) -> dict[str, Any]:
         """Return each task's output, by task name.
@@ -60,7 +71,10 @@ class MultiTaskModel(nn.Module):
         """
         image_size = (images.shape[-2], images.shape[-1])
         features = self.backbone(self.normalization(images))
-        return {name: task(features, image_size) for name, task in self.tasks.items()}
+        shared = features if self.neck is None else self.neck(features)
+        return {
+            name: task(shared if name in self.neck_tasks else features, image_size) for name, task in self.tasks.items()
+        }
 
     def loss(self, outputs: Mapping[str, Any], targets: Mapping[str, Any]) -> dict[str, dict[str, Tensor]]:
         """Return each task's losses by part, scalars, without the weights between tasks.
@@ -70,12 +84,9 @@ class MultiTaskModel(nn.Module):
             targets: by task name, as in `types.Batch`.
 
         Raises:
-            KeyError: if a task has no targets; for an image that is not annotated they are void or None, not missing.
+            DataError: if a task has no targets; for an image that is not annotated they are void or None, not missing.
         """
-        for name in self.tasks:
-            if name not in targets:
-                raise KeyError(f"targets for task '{name}' are missing; got {sorted(targets)}")
-        return {name: self.task(name).loss(outputs[name], targets[name]) for name in self.tasks}
+        return {name: self.task(name).loss(outputs[name], self.task(name).select(targets, name)) for name in self.tasks}
 
     def postprocess(
         self, outputs: Mapping[str, Any], image_sizes: Sequence[tuple[int, int]] | None = None
@@ -83,6 +94,17 @@ class MultiTaskModel(nn.Module):
         """Return one prediction an image: by task name, in pixels of ``image_sizes`` (H, W; None: of the input)."""
         by_task = {name: self.task(name).postprocess(outputs[name], image_sizes) for name in self.tasks}
         return [dict(zip(by_task, parts, strict=True)) for parts in zip(*by_task.values(), strict=True)]
+
+    def describe(self) -> ModelDescription:
+        """Return how many parameters each part has and what gave them their first values; ``print`` shows a table.
+
+        Example:
+            >>> import mtvision as mtv
+            >>> model = mtv.build_model({"backbone": "test_resnet", "init_scheme": "kaiming"})
+            >>> [(row.part, row.parameters) for row in model.describe().rows[1:3]]
+            [('backbone', 372688), ('neck', 486144)]
+        """
+        return describe_model(self, self.origins)
 
     def task(self, name: str) -> Task:
         """Return a task by its name."""
@@ -149,7 +171,7 @@ class MultiTaskModel(nn.Module):
         return self.postprocess(self(images), [sample.original_size for sample in samples])
 
 
-def _check_task_names(tasks: Mapping[str, Task]) -> None:
+def _check_task_names(tasks: Mapping[str, Task], neck_tasks: Collection[str]) -> None:
     if not tasks:
         raise ConfigError(["tasks: at least one is needed"])
     reserved = set(dir(nn.ModuleDict))
@@ -157,6 +179,9 @@ def _check_task_names(tasks: Mapping[str, Task]) -> None:
         f"tasks.{name}: not a usable task name; choose a Python identifier that is no attribute of nn.ModuleDict"
         for name in tasks
         if not name.isidentifier() or name in reserved
+    ]
+    problems += [
+        f"neck_tasks: there is no task '{name}'.{did_you_mean(name, tasks)}" for name in neck_tasks if name not in tasks
     ]
     if problems:
         raise ConfigError(problems)

@@ -32,6 +32,15 @@ BOX_LOSSES: Registry[Loss] = Registry("loss", ())
 CLASSIFICATION_LOSSES: Registry[Loss] = Registry("loss", ())
 """``factory() -> loss``: ``loss(logits, targets in [0, 1]) -> `` one value an element, in the shape of the logits."""
 
+ASSIGNERS: Registry[Callable[..., Any]] = Registry("assigner", ())
+"""``factory() -> assigner``: which point of a detection head learns which object; see `assigners.base.Assigner`."""
+
+SUPPRESSIONS: Registry[Callable[..., tuple[Tensor, Tensor]]] = Registry("suppression", ())
+"""``factory() -> suppress``: which of several detections of one object stay; see `suppression.Suppression`."""
+
+NORMS: Registry[nn.Module] = Registry("norm", ("channels",))
+"""``factory(channels) -> module``: a normalization layer of maps ``(N, channels, H, W)``."""
+
 INITIALIZERS: Registry[Callable[[Tensor], None]] = Registry("init scheme", ())
 """``factory() -> initializer``: fills one weight tensor of a convolution or linear layer in place."""
 

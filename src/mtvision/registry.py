@@ -12,6 +12,7 @@ from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
 from pydantic import BaseModel, ConfigDict, create_model
 from torch import nn
 
+from mtvision.describe import Description, describe_factory
 from mtvision.errors import RegistryError, did_you_mean
 
 T = TypeVar("T")
@@ -32,15 +33,6 @@ class Component:
         """Return the name, followed by the options if there are any."""
         options = ", ".join(f"{key}={value!r}" for key, value in self.options.items())
         return f"{self.name}({options})" if options else self.name
-
-
-@dataclass(frozen=True)
-class Description:
-    """What a registry knows of one entry: its options with their defaults and the first line of its docstring."""
-
-    name: str
-    summary: str
-    options: Mapping[str, Any]
 
 
 class Catalogue(NamedTuple):
@@ -105,6 +97,11 @@ class Registry(Generic[T]):
             found += [name for name in self._fallback.names() if fnmatchcase(name, pattern) and name not in found]
         return found
 
+    def own_names(self) -> list[str]:
+        """Return the names that were registered, without those of an outside catalogue."""
+        load_plugins()
+        return sorted(self._factories)
+
     def __contains__(self, name: object) -> bool:
         """Tell whether ``name`` can be got."""
         return isinstance(name, str) and self._find(name) is not None
@@ -150,10 +147,12 @@ class Registry(Generic[T]):
         return tuple(self.options_model(name).model_fields)
 
     def describe(self, name: str) -> Description:
-        """Return an entry's options, their defaults and its summary."""
-        factory = self.get(name)
-        options = {key: info.default for key, info in self.options_model(name).model_fields.items()}
-        return Description(name, (inspect.getdoc(factory) or "").partition("\n")[0], options)
+        """Return what an entry is, where it comes from and what its options take; print it to read it.
+
+        Raises:
+            RegistryError: for an unknown name.
+        """
+        return describe_factory(name, self.get(name), self.options_model(name))
 
     def _find(self, name: str) -> Callable[..., T] | None:
         if name not in self._factories:

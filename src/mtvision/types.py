@@ -5,7 +5,7 @@ Boxes are ``xyxy`` in pixels with continuous edges: a box that covers exactly th
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypedDict, runtime_checkable
 
 import numpy as np
@@ -15,6 +15,9 @@ from torch import Tensor
 
 VOID = 255
 """Mask value of pixels that count neither in a loss nor in a metric."""
+
+STANDARD_TASKS = ("seg", "det")
+"""The names of the two tasks whose annotations have fields of their own in `Sample`."""
 
 
 class FeatureInfo(NamedTuple):
@@ -26,23 +29,28 @@ class FeatureInfo(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Classes:
-    """Class names of the two standard tasks.
+    """Class names, by task.
 
     ``segmentation[i]`` names mask value ``i`` (0 is the background); ``detection[j]`` names box label ``j`` (0-based,
-    without background).
+    without background); ``others`` names the classes of further tasks, by the task's name.
+
+    Example:
+        >>> Classes(("background", "cat"), ("cat",), {"scene": ("indoor", "outdoor")}).names("scene")
+        ('indoor', 'outdoor')
     """
 
     segmentation: tuple[str, ...]
     detection: tuple[str, ...]
+    others: Mapping[str, tuple[str, ...]] = field(default_factory=dict, hash=False)
 
     @property
     def num_classes(self) -> dict[str, int]:
-        """Number of classes by task name, as ``model.num_classes`` of the config wants it."""
+        """Number of classes of the two standard tasks, as ``model.num_classes`` of the config wants it."""
         return {"seg": len(self.segmentation), "det": len(self.detection)}
 
     def names(self, task: str) -> tuple[str, ...]:
         """Return the class names of a task by its name, empty for a task that has none here."""
-        return {"seg": self.segmentation, "det": self.detection}.get(task, ())
+        return {**self.others, "seg": self.segmentation, "det": self.detection}.get(task, ())
 
 
 class DetectionTarget(TypedDict):
@@ -62,14 +70,19 @@ class DetectionPrediction(TypedDict):
 
 
 Prediction: TypeAlias = dict[str, Any]
-"""What the model says of one image, by task name: ``seg`` an int64 mask ``(H, W)``, ``det`` a `DetectionPrediction`."""
+"""What the model says of one image, by task name: ``seg`` an int64 mask ``(H, W)``, ``det`` a `DetectionPrediction`.
+
+What a further task says is told by the ``postprocess`` of its class.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """One annotated image.
 
-    ``None`` means that nobody looked; an empty ``boxes`` means that somebody looked and there is nothing.
+    ``None`` means that nobody looked; an empty ``boxes`` means that somebody looked and there is nothing. What further
+    tasks learn from stands in ``maps`` and ``values``, by the task's name (``seg`` and ``det`` are taken). A data set
+    gives the same names in all of its samples, with None where nobody looked.
 
     Attributes:
         image: uint8 ``(H, W, 3)`` RGB.
@@ -79,6 +92,10 @@ class Sample:
         difficult: bool ``(M,)``: neither a positive nor a negative; None exactly where ``boxes`` is None.
         image_id: unique within the data set; the file stem for a folder of files.
         original_size: ``(H, W)`` of the image as stored, before any resizing.
+        maps: annotations of each pixel, ``(H, W)`` or ``(H, W, K)`` of the image's size: float32 with NaN = void, or
+            integer with 255 = void. Transforms move the pixels (by nearest neighbours: values never mix) and leave the
+            values as they are, so a vector does not turn with its image.
+        values: annotations of the image as a whole, of any shape; no transform touches them.
     """
 
     image: NDArray[np.uint8]
@@ -88,6 +105,8 @@ class Sample:
     difficult: NDArray[np.bool_] | None
     image_id: str
     original_size: tuple[int, int]
+    maps: Mapping[str, NDArray[Any] | None] = field(default_factory=dict)
+    values: Mapping[str, NDArray[Any] | None] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -97,11 +116,13 @@ class Batch:
     Attributes:
         images: uint8 ``(N, 3, H, W)`` RGB; the model normalises.
         targets: by task name, in pixels of ``images``: ``seg`` int64 ``(N, H, W)``, all 255 for an image without mask;
-            ``det`` a list with a `DetectionTarget` for each image, None where nobody looked for objects.
+            ``det`` a list with a `DetectionTarget` for each image, None where nobody looked for objects; each name in
+            ``maps`` or ``values`` of a sample likewise a list with a tensor or None for each image: a map ``(H, W)`` or
+            ``(K, H, W)``, a value in its own shape, both float32, int64 or bool.
         image_ids: of each image.
         image_sizes: ``(H, W)`` of each image as stored.
         truths: by task name, at the original size, one entry an image: ``seg`` int64 ``(H, W)`` or None, ``det`` a
-            `DetectionTarget` or None. Empty in training, where nothing is scored.
+            `DetectionTarget` or None, further names as in ``targets``. Empty in training, where nothing is scored.
     """
 
     images: Tensor

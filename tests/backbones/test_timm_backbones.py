@@ -120,6 +120,54 @@ def test_unknown_name_suggests_the_nearest():
         BACKBONES.get("resnet81")
 
 
+DILATABLE = ["test_resnet", "test_efficientnet", "mobilenetv3_small_050", "test_convnext"]
+
+
+@pytest.mark.parametrize("output_stride", [8, 16])
+@pytest.mark.parametrize("name", DILATABLE)
+def test_dilated_features_are_those_of_timm_and_have_the_published_strides(name, output_stride):
+    backbone = build(name, output_stride=output_stride)
+    plain = build(name)
+    twin = timm.create_model(name, pretrained=False, features_only=True, output_stride=output_stride).eval()
+    twin.load_state_dict(plain.net.state_dict())
+    backbone.load_state_dict(plain.state_dict())
+    assert [info.stride for info in backbone.feature_info] == [
+        min(info.stride, output_stride) for info in plain.feature_info
+    ]
+    images = torch.randn(1, 3, 96, 64)
+    with torch.no_grad():
+        features = backbone(images)
+        torch.testing.assert_close(features, twin(images), rtol=0, atol=0)
+    for feature, info in zip(features, backbone.feature_info, strict=True):
+        assert feature.shape == (1, info.channels, 96 // info.stride, 64 // info.stride)
+    with torch.no_grad():
+        odd = backbone(torch.randn(1, 3, 65, 97))
+    for feature, info in zip(odd, backbone.feature_info, strict=True):
+        assert feature.shape[2] in (65 // info.stride, -(-65 // info.stride))
+        assert feature.shape[3] in (97 // info.stride, -(-97 // info.stride))
+
+
+def test_dilated_backbones_deepest_feature_is_selected():
+    info = build("test_resnet", output_stride=8).feature_info
+    (index,) = select_strides(info, [8], "it")
+    assert index == len(info) - 1
+
+
+@pytest.mark.parametrize("name", ["test_vit", SWIN, "vgg11", "hrnet_w18_small", "ghostnet_050", "densenet121"])
+def test_output_stride_without_dilation_is_an_error(name):
+    sentence = f"model.backbone.output_stride: backbone '{name}' cannot be dilated in timm; leave the option out"
+    with pytest.raises(ConfigError) as caught:
+        build(name, output_stride=16)
+    assert str(caught.value) == sentence
+
+
+def test_output_stride_that_is_taken_but_does_nothing_is_an_error(monkeypatch):
+    create = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, output_stride, **options: create(name, **options))
+    with pytest.raises(ConfigError, match="backbone 'test_resnet' cannot be dilated"):
+        build("test_resnet", output_stride=16)
+
+
 def test_drop_path_rate_acts():
     dropping, plain = build("test_resnet", drop_path_rate=0.5), build("test_resnet")
     rates = [getattr(module, "drop_prob", None) for module in dropping.modules()]
@@ -142,7 +190,9 @@ def test_options_are_checked():
         build("test_resnet", drop_path_rate=1.0)
     with pytest.raises(ValidationError):
         build("test_resnet", banana=1)
-    assert BACKBONES.option_names("resnet18") == ("drop_path_rate",)
+    with pytest.raises(ValidationError):
+        build("test_resnet", output_stride=4)
+    assert BACKBONES.option_names("resnet18") == ("drop_path_rate", "output_stride")
 
 
 def test_pretrained_without_weights_says_so():

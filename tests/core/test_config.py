@@ -7,6 +7,7 @@ import yaml
 from mtvision import ConfigError
 from mtvision.config import Config, as_config
 from mtvision.config_errors import flat_differences
+from mtvision.registries import SEGMENTATION_HEADS
 
 OPTIMAL_CONFIG = {
     "system": {"epochs": 60, "device": "cuda", "seed": 42},
@@ -82,7 +83,8 @@ def test_all_problems_are_reported_at_once_each_with_path_and_suggestion():
     assert sorted(found) == sorted(
         [
             "model.backbne: unknown key. Did you mean 'backbone'?",
-            "model.segmentation_head: unknown segmentation head 'fnc'. Did you mean 'fcn'? Available: fcn, unet",
+            "model.segmentation_head: unknown segmentation head 'fnc'. Did you mean 'fcn'? "
+            f"Available: {', '.join(SEGMENTATION_HEADS.names())}",
             "training.seg_loss.gama: loss 'focal' has no option 'gama'. Did you mean 'gamma'?",
             "training.lr: must be greater than 0, got -1",
         ]
@@ -141,6 +143,17 @@ def test_overrides_are_read_as_yaml_and_reach_component_options(tmp_path):
     assert cfg.training.seg_loss.options == {"gamma": 1.0}
     assert cfg.model.detection_head is None
     assert Config.load(path).training.lr == 1e-3
+
+
+def test_overrides_reach_into_lists(tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text("training:\n  seg_loss: [cross_entropy, {name: dice, weight: 0.5}]\n")
+    cfg = Config.load(path, overrides=["training.seg_loss.1.weight=2", "training.seg_loss.0.label_smoothing=0.1"])
+    assert cfg.dump()["training"]["seg_loss"] == [
+        {"name": "cross_entropy", "label_smoothing": 0.1},
+        {"name": "dice", "weight": 2.0},
+    ]
+    assert cfg.replace({"training.seg_loss.1.weight": 3.0}).dump()["training"]["seg_loss"][1]["weight"] == 3.0
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def test_exports_at_dynamic_sizes_equal_to_eager(segmentation_head):
 
 
 def test_loss_says_which_targets_are_missing(model):
-    with pytest.raises(KeyError, match="targets for task 'det' are missing; got \\['seg'\\]"):
+    with pytest.raises(mtv.DataError, match=r"annotations for task 'det' are missing; got \['seg'\]"):
         model.loss(model(torch.rand(1, 3, 64, 64)), {"seg": torch.zeros(1, 64, 64, dtype=torch.int64)})
 
 

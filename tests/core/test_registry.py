@@ -1,11 +1,16 @@
 """Registries: names, signatures, options, fallbacks."""
 
-from typing import Annotated
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import Field, ValidationError
 
 import mtvision as mtv
+from mtvision import registries
+from mtvision.config_fields import In
+from mtvision.describe import summary_and_source, type_text
 from mtvision.errors import RegistryError
 from mtvision.registry import Catalogue, Component, Registry
 
@@ -66,20 +71,229 @@ def test_names_match_wildcards_and_fall_back(heads):
     assert heads.build("outside", 1) == "outside"
 
 
+def test_own_names_leave_the_catalogue_out(heads):
+    heads.set_fallback(Catalogue(lambda name: None, lambda: ["outside"]))
+    assert heads.own_names() == ["plain"]
+
+
 def test_describe(heads):
     description = heads.describe("plain")
-    assert description.summary == "Make a plain head."
+    assert (description.name, description.summary, description.source) == ("plain", "Make a plain head.", "")
     assert description.options == {"depth": 2, "names": None}
+    assert description.types == {"depth": "int >= 1", "names": "list[str] | None"}
+    assert description.help == {"depth": "", "names": ""}
+    with pytest.raises(RegistryError, match="Did you mean 'plain'"):
+        heads.describe("plane")
 
 
-@pytest.mark.parametrize("name", sorted(name for name in mtv.__all__ if isinstance(getattr(mtv, name), Registry)))
-def test_every_entry_of_the_library_describes_itself(name):
-    registry = getattr(mtv, name)
-    own = list(registry._factories)
-    assert own or registry.names("resnet18")
-    for entry in own:
-        description = registry.describe(entry)
-        assert len(description.summary) > 10, f"{registry.noun} {entry} has no summary"
+class Tower:
+    """A tower
+    of blocks (Somebody & Other 2020, arXiv 2001.00001).
+
+    Args:
+        channels: of the blocks.
+        depth: how many.
+            Or so:
+
+            * at 2, it is low;
+            * at 3, it is high
+              enough.
+        rate, momentum (float): of the
+            training.
+
+    Raises:
+        depth: this is no option.
+    """
+
+    def __init__(
+        self, channels, *, depth: int = 2, rate: float = 0.1, momentum: float, inner: "Component | None" = None
+    ):
+        """Build.
+
+        Args:
+            inner: the core.
+        """
+
+
+class HighTower(Tower):
+    """A tower of many blocks.
+
+    Args:
+        depth: very many.
+    """
+
+
+class NamelessTower(Tower):
+    def __init__(self, channels, *, rate: float = 0.2):
+        pass
+
+
+@pytest.fixture
+def towers():
+    registry = Registry("tower", ("channels",))
+    registry.register("tower")(Tower)
+    registry.register("high")(HighTower)
+    registry.register("nameless")(NamelessTower)
+    return registry
+
+
+def test_help_is_read_from_the_args_of_class_and_constructor(towers):
+    description = towers.describe("tower")
+    assert description.summary == "A tower of blocks."
+    assert description.source == "Somebody & Other 2020, arXiv 2001.00001"
+    assert description.help == {
+        "depth": "how many. Or so:\n* at 2, it is low;\n* at 3, it is high enough.",
+        "rate": "of the training.",
+        "momentum": "of the training.",
+        "inner": "the core.",
+    }
+    assert description.options == {"depth": 2, "rate": 0.1, "momentum": ..., "inner": None}
+
+
+def test_a_class_inherits_help_but_neither_summary_nor_source(towers):
+    high = towers.describe("high")
+    assert (high.summary, high.source) == ("A tower of many blocks.", "")
+    assert high.help["depth"] == "very many."
+    assert high.help["inner"] == "the core."
+    nameless = towers.describe("nameless")
+    assert (nameless.summary, nameless.source) == ("", "")
+    assert nameless.help == {"rate": "of the training."}
+
+
+def test_a_description_reads_as_a_block(towers):
+    assert (
+        str(towers.describe("tower"))
+        == """\
+tower: A tower of blocks.
+Source: Somebody & Other 2020, arXiv 2001.00001
+Options:
+  depth = 2  (int)
+      how many. Or so:
+      * at 2, it is low;
+      * at 3, it is high enough.
+  rate = 0.1  (float)
+      of the training.
+  momentum required  (float)
+      of the training.
+  inner = None  (Component | None)
+      the core."""
+    )
+    assert str(mtv.ACTIVATIONS.describe("relu")).endswith("Source: Nair & Hinton 2010\nOptions: none")
+    assert "  nms = class_wise  (suppression)" in str(mtv.TASKS.describe("detection"))
+
+
+@pytest.mark.parametrize(
+    ("docstring", "summary", "source"),
+    [
+        ("Sum (Long et al. 2015).", "Sum.", "Long et al. 2015"),
+        ("max(x, 0) (Nair & Hinton 2010)", "max(x, 0)", "Nair & Hinton 2010"),
+        ("Sum (arXiv 1411.4038).", "Sum.", "arXiv 1411.4038"),
+        ("A, of Q (A 2015; B (and C) 2016a).", "A, of Q.", "A 2015; B (and C) 2016a"),
+        ("One (A 2015) and other (B 2016).", "One (A 2015) and other.", "A 2015; B 2016"),
+        ("Two (A 2015) (B 2016).", "Two.", "A 2015; B 2016"),
+        ("Of (N, 2015) shape.", "Of (N, 2015) shape.", "N, 2015"),
+        ("At 0.2015 (stride 16) of VOC2012 (H, W).", "At 0.2015 (stride 16) of VOC2012 (H, W).", ""),
+        ("Of (Version 1911.08287).", "Of (Version 1911.08287).", ""),
+        ("Sum.\n\nAs in (Long et al. 2015).", "Sum.", ""),
+        ("", "", ""),
+    ],
+)
+def test_source_is_the_reference_in_the_first_paragraph(docstring, summary, source):
+    assert summary_and_source(docstring) == (summary, source)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "text"),
+    [
+        (int, "int"),
+        (Annotated[float, Field(ge=0)], "float >= 0"),
+        (Annotated[float, Field(gt=0)], "float > 0"),
+        (Annotated[float, Field(le=0.5)], "float <= 0.5"),
+        (Annotated[float, Field(lt=0.5)], "float < 0.5"),
+        (Annotated[float, Field(ge=0, lt=1)], "float in [0, 1)"),
+        (Annotated[float, Field(gt=0, le=1)] | None, "float in (0, 1] | None"),
+        (Annotated[int, Field(multiple_of=8, ge=8)], "int >= 8, a multiple of 8"),
+        (Literal["32s", "16s", 8], "'32s' | '16s' | 8"),
+        (Literal["a"] | Annotated[float, Field(ge=0)] | None, "'a' | float >= 0 | None"),
+        (list[Annotated[float, Field(ge=0)]] | None, "list[float >= 0] | None"),
+        (tuple[int, ...], "tuple[int, ...]"),
+        (Annotated[tuple[int, ...], Field(min_length=1)], "tuple[int, ...] of length >= 1"),
+        (Annotated[list[str], Field(max_length=3)], "list[str] of length <= 3"),
+        (dict[str, Any], "dict[str, Any]"),
+        (Callable[[int], float], "Callable"),
+        (Annotated[Component, In(mtv.BOX_LOSSES)] | None, "loss | None"),
+        (list[Annotated[Component, In(mtv.NECKS)]], "list[neck]"),
+        (Path | None, "Path | None"),
+    ],
+)
+def test_types_are_said_in_words(annotation, text):
+    assert type_text(annotation) == text
+    registry = Registry("part")
+
+    @registry.register("one")
+    def one(*, option: annotation = None):
+        """One."""
+
+    assert registry.describe("one").types == {"option": text}
+
+
+REGISTRIES = {key: value for key, value in vars(registries).items() if isinstance(value, Registry)}
+
+WITHOUT_SOURCE = {
+    "NECKS": {"none"},
+    "SEGMENTATION_LOSSES": {"cross_entropy", "sum"},
+    "BOX_LOSSES": {"l1"},
+    "CLASSIFICATION_LOSSES": {"bce"},
+    "PREPROCESSING": {"none", "normalize"},
+    "AUGMENTATIONS": {"none", "basic", "heavy", "robust", "albumentations"},
+    "SCHEDULES": {"constant", "step"},
+    "DATASETS": {"shapes"},
+    "TASKS": {"segmentation", "detection"},
+}
+"""Parts that are common knowledge or of this library alone."""
+
+
+@pytest.mark.parametrize("role", REGISTRIES)
+def test_every_registry_has_parts(role):
+    assert REGISTRIES[role].own_names() or REGISTRIES[role].names("resnet18")
+
+
+@pytest.mark.parametrize("role", REGISTRIES)
+def test_every_part_says_what_it_is(role):
+    registry = REGISTRIES[role]
+    silent = [name for name in registry.own_names() if len(registry.describe(name).summary) < 10]
+    assert not silent, f"without a summary: {', '.join(silent)}"
+
+
+@pytest.mark.parametrize("role", REGISTRIES)
+def test_every_option_is_explained(role):
+    described = [REGISTRIES[role].describe(name) for name in REGISTRIES[role].own_names()]
+    silent = [f"{part.name}.{key}" for part in described for key, text in part.help.items() if not text]
+    assert not silent, f"not in the docstring's Args: {', '.join(silent)}"
+
+
+@pytest.mark.parametrize("role", REGISTRIES)
+def test_every_part_has_a_source_or_is_listed_as_having_none(role):
+    registry = REGISTRIES[role]
+    sourceless = {name for name in registry.own_names() if not registry.describe(name).source}
+    assert sourceless == WITHOUT_SOURCE.get(role, set())
+
+
+@pytest.mark.parametrize("role", REGISTRIES)
+def test_every_default_is_one_that_the_option_takes(role):
+    registry = REGISTRIES[role]
+    for name in registry.own_names():
+        options = registry.describe(name).options
+        given = {key: default for key, default in options.items() if default is not ...}
+        assert refused(registry.options_model(name), given) == options.keys() - given.keys(), name
+
+
+def refused(model, values):
+    try:
+        model.model_validate(values)
+    except ValidationError as error:
+        return {problem["loc"][0] for problem in error.errors()}
+    return set()
 
 
 def test_the_library_offers_what_the_report_compares():

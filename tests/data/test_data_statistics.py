@@ -60,9 +60,9 @@ def test_other_parameters_and_files_have_another_fingerprint(devkit: Path):
         fingerprint(VOC(devkit, "val")),
         fingerprint(VOC(devkit, "train")[:2]),
     ]
-    path = devkit / "JPEGImages" / "a.jpg"
-    path.write_bytes(path.read_bytes() + b"\0")
-    prints.append(fingerprint(VOC(devkit, "train")))
+    for path in (devkit / "JPEGImages" / "a.jpg", next((devkit / "SegmentationClass").glob("a.png"))):
+        path.write_bytes(path.read_bytes() + b"\0")
+        prints.append(fingerprint(VOC(devkit, "train")))
     assert len(set(prints)) == len(prints)
     assert fingerprint(VOC(devkit, "train")) == prints[-1]
 

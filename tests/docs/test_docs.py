@@ -17,6 +17,12 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").g
 def documented_keys(section):
     text = (ROOT / "docs" / "configuration.md").read_text()
     table = text.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    main, *inner = table.split("\n\n`")  # a section within the section has a table of its own, behind its name
+    tables = {text.partition("`")[0]: _rows(text) for text in inner}
+    return {key: tables.get(key, default) for key, default in _rows(main).items()}
+
+
+def _rows(table):
     rows = re.findall(r"^\| `(\w+)` \| (.+?) \|", table, flags=re.MULTILINE)
     return {key: yaml.safe_load(default.strip("`")) for key, default in rows}
 
@@ -33,7 +39,7 @@ def test_configuration_page_has_every_key_with_its_default(section):
     "registry", ["SEGMENTATION_HEADS", "SEGMENTATION_LOSSES", "BOX_LOSSES", "SCHEDULES", "AUGMENTATIONS"]
 )
 def test_configuration_page_names_every_choice(registry):
-    text = (ROOT / "docs" / "configuration.md").read_text()
+    text = "".join((ROOT / "docs" / f"{page}.md").read_text() for page in ("configuration", "components"))
     own = set(getattr(mtv, registry)._factories) - {"albumentations"}
     assert [name for name in own if f"`{name}`" not in text] == []
 

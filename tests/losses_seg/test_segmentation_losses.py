@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from loss_inputs import example, hard
 from pydantic import ValidationError
 from torchvision.ops import sigmoid_focal_loss
 
@@ -11,15 +12,6 @@ from mtvision.losses.segmentation import segmentation_cross_entropy, softmax_foc
 from mtvision.registries import SEGMENTATION_LOSSES
 from mtvision.registry import Component
 from mtvision.types import VOID
-
-
-def example(seed=0, num_classes=5, void=True, dtype=torch.float32):
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(2, num_classes, 7, 9, generator=generator, dtype=dtype) * 3
-    mask = torch.randint(0, num_classes, (2, 7, 9), generator=generator)
-    if void:
-        mask[torch.rand(2, 7, 9, generator=generator) < 0.3] = VOID
-    return logits.requires_grad_(), mask
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
@@ -77,9 +69,29 @@ def test_focal_alpha_weighs_each_true_class():
 CHOICES = [
     Component("cross_entropy"),
     Component("cross_entropy", {"class_weights": [0.0, 1.0, 2.0, 3.0, 4.0], "label_smoothing": 0.2}),
+    Component("cross_entropy", {"class_weights": "balanced"}),
     Component("focal"),
     Component("focal", {"gamma": 0.5, "alpha": 0.25}),
+    Component("rare_focal", {"gamma": 0.5, "rare_classes": [1, 3]}),
+    Component("rare_focal"),
+    Component("ohem"),
+    Component("ohem", {"threshold": 0.3, "min_kept": 0.5, "class_weights": [0.0, 1.0, 2.0, 3.0, 4.0]}),
+    Component("dice"),
+    Component("dice", {"smooth": 1.0, "log_loss": True}),
+    Component("jaccard", {"include_background": False}),
+    Component("tversky", {"alpha": 0.3, "beta": 0.7, "gamma": 0.75}),
+    Component("tversky", {"alpha": 0.0, "beta": 2.0, "gamma": 1.5}),
+    Component("lovasz"),
+    Component("lovasz", {"per_image": True, "include_background": False}),
+    Component("boundary"),
+    Component("boundary", {"boundary_kernel": 5, "tolerance_kernel": 3, "include_background": False}),
+    Component("sum", {"terms": ["cross_entropy", {"name": "lovasz", "weight": 0.5}]}),
 ]
+REGIONS = [choice for choice in CHOICES if choice.name in {"dice", "jaccard", "tversky", "lovasz", "boundary"}]
+
+
+def test_every_registered_loss_is_tested_here():
+    assert {choice.name for choice in CHOICES} == set(SEGMENTATION_LOSSES.names())
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
@@ -115,6 +127,59 @@ def test_saturated_logits_stay_finite(choice):
     value = SEGMENTATION_LOSSES.build(choice)(right, torch.full((1, 1, 1), 2))
     value.backward()
     assert right.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("choice", [c for c in CHOICES if "label_smoothing" not in c.options], ids=str)
+def test_a_perfect_prediction_costs_nothing_and_a_wrong_one_something(choice):
+    loss = SEGMENTATION_LOSSES.build(choice)
+    _, mask = example(void=False)
+    void = torch.where(torch.rand(mask.shape, generator=torch.Generator().manual_seed(1)) < 0.3, VOID, mask)
+    for truth in (mask, void):
+        assert loss(hard(mask), truth).item() == pytest.approx(0, abs=2e-5)
+        assert loss(hard((mask + 1) % 5), truth) > 0.02
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_one_pixel_and_one_class_are_enough(choice):
+    """What the task does when it is built, and a batch with a single class."""
+    loss = SEGMENTATION_LOSSES.build(choice)
+    for mask in (torch.full((1, 1, 1), VOID), torch.full((2, 3, 3), 2)):
+        logits = torch.randn(len(mask), 5, *mask.shape[1:], requires_grad=True)
+        value = loss(logits, mask)
+        (gradient,) = torch.autograd.grad(value, logits)
+        assert value.shape == ()
+        assert value.isfinite()
+        assert gradient.isfinite().all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.01, 50), st.sampled_from(REGIONS))
+def test_losses_of_regions_are_fractions_with_finite_gradients(seed, scale, choice):
+    logits, mask = example(seed)
+    logits = (logits.detach() * scale).requires_grad_()
+    value = SEGMENTATION_LOSSES.build(choice)(logits, mask)
+    value.backward()
+    assert value >= 0
+    assert value <= 1 + 1e-6 or choice.options.get("log_loss")
+    assert logits.grad.isfinite().all()
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.sampled_from([choice for choice in CHOICES if choice.name != "boundary"]))
+def test_the_order_of_pixels_does_not_matter(seed, choice):
+    logits, mask = example(seed)
+    order = torch.randperm(63, generator=torch.Generator().manual_seed(seed))
+    shuffled = logits.flatten(2)[..., order].view_as(logits), mask.flatten(1)[:, order].view_as(mask)
+    loss = SEGMENTATION_LOSSES.build(choice)
+    torch.testing.assert_close(loss(*shuffled), loss(logits, mask))
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_compiles_into_one_graph(choice):
+    loss = SEGMENTATION_LOSSES.build(choice)
+    logits, mask = example()
+    compiled = torch.compile(loss, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(logits, mask), loss(logits, mask))
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
@@ -159,6 +224,15 @@ def test_wrong_number_of_weights_is_a_clear_error():
         Component("focal", {"gama": 1.0}),
         Component("cross_entropy", {"label_smoothing": 2.0}),
         Component("cross_entropy", {"class_weights": [-1.0]}),
+        Component("cross_entropy", {"class_weights": "median"}),
+        Component("ohem", {"min_kept": 0.0}),
+        Component("ohem", {"threshold": 1.1}),
+        Component("tversky", {"gamma": 0.0}),
+        Component("dice", {"smooth": -1.0}),
+        Component("boundary", {"boundary_kernel": 4}),
+        Component("boundary", {"tolerance_kernel": 1}),
+        Component("rare_focal", {"rare_classes": [255]}),
+        Component("rare_focal", {"rare_classes": "rare"}),
     ],
     ids=str,
 )

@@ -1,12 +1,20 @@
-"""The contract of an assigner, and the padding of targets to one tensor a batch."""
+"""The contract of an assigner, the padding of targets to one tensor a batch, and what assigners share.
 
-from collections.abc import Sequence
+Memory is bounded: an assigner compares objects with points block by block (`object_blocks`), a block holding at most
+`MAX_PAIRS` pairs, or the pairs of one object an image where those are more already. Usual batches are one block. From
+block to block it keeps nothing larger than ``(N, A)`` or, with a fixed number of candidates k an object, ``(N, M, k)``.
+"""
+
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from mtvision.types import DetectionTarget
+
+MAX_PAIRS = 2**24
+"""Elements of the largest tensor that compares objects with points: 64 MiB in float32."""
 
 
 class PaddedTargets(NamedTuple):
@@ -26,6 +34,11 @@ class PaddedTargets(NamedTuple):
     difficult: Tensor
     annotated: Tensor
 
+    @property
+    def learnable(self) -> Tensor:
+        """The objects that points can learn, ``(N, M)`` bool: real and not difficult."""
+        return self.valid & ~self.difficult
+
 
 class Assignment(NamedTuple):
     """What each point learns.
@@ -33,8 +46,10 @@ class Assignment(NamedTuple):
     Attributes:
         foreground: ``(N, A)`` bool: the point learns an object.
         object_index: ``(N, A)`` int64 in [0, M), which one; 0 where it learns none.
-        scores: ``(N, A)`` float32 in [0, 1]: the class target of the object's class and the weight of the box loss.
-        ignored: ``(N, A)`` bool: the point counts nowhere, since a difficult object is there.
+        scores: ``(N, A)`` float32 in [0, 1]: the class target of the object's class and the weight of the box loss;
+            above 0 exactly where foreground.
+        ignored: ``(N, A)`` bool: the point counts nowhere, since a difficult object is there or since its overlap says
+            neither object nor background; never foreground.
     """
 
     foreground: Tensor
@@ -44,17 +59,123 @@ class Assignment(NamedTuple):
 
 
 class Assigner(Protocol):
-    """Decides which point learns which object, without gradient."""
+    """Decides which point learns which object, without gradient.
+
+    An assigner may have an attribute ``soft`` (bool): whether its scores carry the quality of the boxes already. One
+    without it counts as not soft.
+    """
 
     def __call__(self, class_logits: Tensor, boxes: Tensor, points: Tensor, targets: PaddedTargets) -> Assignment:
         """Assign the points of a batch.
 
+        An image that is not annotated has neither foreground nor ignored points.
+
         Args:
             class_logits: ``(N, A, C)``.
             boxes: ``(N, A, 4)`` decoded, xyxy pixels of the network's input.
-            points: ``(A, 3)`` x, y, stride.
+            points: ``(A, 3)`` x, y, stride; ``(A, 5)`` with width and height too where an anchor is centred there.
+                Levels are runs of equal stride, finest first.
             targets: of the batch.
         """
+
+
+class BestObject(NamedTuple):
+    """The best object of each point so far, over blocks of objects.
+
+    Attributes:
+        quality: ``(N, A)`` float32; minus infinity before the first block.
+        object_index: ``(N, A)`` int64: its row among all M, the smallest of equal ones.
+
+    Example:
+        >>> best = BestObject.none(1, torch.zeros(2, 3))
+        >>> best = best.update(torch.tensor([[[0.2, 0.6]]]), first=0)
+        >>> best.update(torch.tensor([[[0.5, 0.6], [0.4, 0.1]]]), first=1).object_index
+        tensor([[1, 0]])
+    """
+
+    quality: Tensor
+    object_index: Tensor
+
+    @classmethod
+    def none(cls, num_images: int, points: Tensor) -> "BestObject":
+        """Return what is known before the first block."""
+        quality = torch.full((num_images, len(points)), -torch.inf, dtype=torch.float32, device=points.device)
+        return cls(quality, torch.zeros_like(quality, dtype=torch.int64))
+
+    def update(self, quality: Tensor, first: int) -> "BestObject":
+        """Take in a block of objects.
+
+        Args:
+            quality: ``(N, m, A)`` of each object of the block with each point.
+            first: row of the block's first object among all M.
+        """
+        value, index = quality.max(dim=1)  # (N, A); the first of equal ones
+        better = value > self.quality
+        return BestObject(
+            torch.where(better, value, self.quality), torch.where(better, index + first, self.object_index)
+        )
+
+
+def object_blocks(targets: PaddedTargets, num_points: int) -> Iterator[tuple[int, PaddedTargets]]:
+    """Yield the objects in blocks of at most `MAX_PAIRS` pairs with points, at least one object an image.
+
+    Returns:
+        The row of a block's first object among all M, and the block.
+    """
+    num_images, num_objects = targets.valid.shape
+    length = max(1, MAX_PAIRS // (num_images * num_points))
+    for first in range(0, num_objects, length):
+        rows = slice(first, first + length)
+        yield (
+            first,
+            PaddedTargets(
+                boxes=targets.boxes[:, rows],
+                labels=targets.labels[:, rows],
+                valid=targets.valid[:, rows],
+                difficult=targets.difficult[:, rows],
+                annotated=targets.annotated,
+            ),
+        )
+
+
+def hard_assignment(foreground: Tensor, object_index: Tensor, ignored: Tensor) -> Assignment:
+    """Return the assignment whose scores are 1 at each foreground point; arguments ``(N, A)``, see `Assignment`."""
+    return Assignment(foreground, torch.where(foreground, object_index, 0), foreground.float(), ignored & ~foreground)
+
+
+def anchor_boxes(points: Tensor, scale: float) -> Tensor:
+    """Return the anchors ``(A, 4)`` float32 xyxy of points ``(A, 5)``, or squares about points ``(A, 3)``.
+
+    Args:
+        points: x, y, stride, and the anchor's width and height if there is one.
+        scale: side of a square in strides.
+
+    Example:
+        >>> anchor_boxes(torch.tensor([[20.0, 20.0, 8.0]]), scale=4)
+        tensor([[ 4.,  4., 36., 36.]])
+        >>> anchor_boxes(torch.tensor([[20.0, 20.0, 8.0, 10.0, 20.0]]), scale=4)
+        tensor([[15., 10., 25., 30.]])
+    """
+    points = points.float()
+    sides = points[:, 3:5] if points.shape[1] > 3 else scale * points[:, 2:3]
+    return torch.cat([points[:, :2] - sides / 2, points[:, :2] + sides / 2], dim=1)
+
+
+def edge_distances(boxes: Tensor, points: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return the distances left, top, right, bottom of points to the edges of boxes, each ``(N, M, A)``.
+
+    Args:
+        boxes: ``(N, M, 4)`` xyxy pixels.
+        points: ``(A, 2)`` x, y or more columns; a distance is negative where the point lies beyond the edge.
+    """
+    x, y = points[:, 0], points[:, 1]
+    x1, y1, x2, y2 = boxes[..., None].unbind(dim=2)  # each (N, M, 1)
+    return x - x1, y - y1, x2 - x, y2 - y
+
+
+def box_centres(boxes: Tensor) -> Tensor:
+    """Return the centres ``(..., 2)`` x, y of boxes ``(..., 4)`` xyxy."""
+    return (boxes[..., :2] + boxes[..., 2:]) / 2
 
 
 def pad_targets(targets: Sequence[DetectionTarget | None], device: torch.device) -> PaddedTargets:

@@ -1,13 +1,15 @@
 """Task-aligned assignment."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, ClassVar, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
-from mtvision.assigners.base import Assignment, PaddedTargets
+from mtvision.assigners.base import Assignment, BestObject, PaddedTargets, box_centres, object_blocks
 from mtvision.ops.boxes import pairwise_iou
+from mtvision.registries import ASSIGNERS
 
 _RANKING_FLOOR = 1e-9
 """Alignment of a score of 0.01 at an IoU of 0.07: below it, the distance to the object's centre ranks the points."""
@@ -16,7 +18,8 @@ _CONTEST_FLOOR = 1e-6
 _CELL_MARGIN = 1e-3
 
 
-@dataclass(frozen=True)
+@ASSIGNERS.register("task_aligned")
+@dataclass(frozen=True, kw_only=True)
 class TaskAlignedAssigner:
     """The points that classify and localise an object best learn it (Feng et al. 2021, TOOD, arXiv 2108.07755).
 
@@ -30,52 +33,70 @@ class TaskAlignedAssigner:
     ``min_score``, or else it would teach that there is nothing and its box would have no weight.
 
     An object smaller than a cell of the finest level is enlarged to one (moved into the grid of points at the border),
-    so that each has a candidate. Every step is on ``(N, M, A)`` tensors in float32, without a loop.
+    so that each has a candidate. A point that lies within a difficult object is ignored unless it learns another.
 
     Args:
         topk: positives an object, at most.
         alpha: exponent of the score.
         beta: exponent of the IoU.
         min_score: least target of an object's best point.
+
+    Example:
+        >>> from mtvision.assigners.base import pad_targets
+        >>> points = torch.tensor([[4.0, 4.0, 8.0], [12.0, 4.0, 8.0]])
+        >>> target = {"boxes": torch.tensor([[0.0, 0.0, 8.0, 8.0]]), "labels": torch.tensor([0])}
+        >>> targets = pad_targets([{**target, "difficult": torch.tensor([False])}], torch.device("cpu"))
+        >>> predicted = torch.tensor([[[0.0, 0.0, 8.0, 6.0], [8.0, 0.0, 16.0, 8.0]]])
+        >>> TaskAlignedAssigner()(torch.zeros(1, 2, 3), predicted, points, targets).scores
+        tensor([[0.7500, 0.0000]])
     """
 
-    topk: int = 13
-    alpha: float = 1.0
-    beta: float = 6.0
-    min_score: float = 0.1
+    topk: Annotated[int, Field(ge=1)] = 13
+    alpha: Annotated[float, Field(ge=0)] = 1.0
+    beta: Annotated[float, Field(ge=0)] = 6.0
+    min_score: Annotated[float, Field(gt=0, le=1)] = 0.1
+
+    soft: ClassVar[bool] = True
 
     @torch.no_grad()
     def __call__(self, class_logits: Tensor, boxes: Tensor, points: Tensor, targets: PaddedTargets) -> Assignment:
         """Assign the points of a batch; see `Assigner`."""
-        points = points.float()
-        inside = _inside(targets.boxes, points)  # (N, M, A)
-        pairs = self._pairs(class_logits.float(), boxes.float(), points, targets)
-        candidates = inside & (targets.valid & ~targets.difficult)[..., None]
-        claimed = _top_points(pairs.ranking, candidates, self.topk)
-        contest = torch.where(claimed, pairs.iou + _CONTEST_FLOOR * pairs.closeness, -1.0)
-        best, object_index = contest.max(dim=1)  # (N, A)
-        foreground = best >= 0
-        scores = torch.where(foreground, self._soft_scores(pairs, object_index, foreground), 0.0)
-        ignored = (inside & (targets.valid & targets.difficult)[..., None]).any(dim=1) & ~foreground
-        return Assignment(foreground, object_index, scores, ignored)
+        points, boxes = points.float(), boxes.float()
+        best = BestObject.none(len(boxes), points)
+        ranking = torch.zeros_like(best.quality)  # (N, A), with the best object
+        covered = torch.zeros_like(best.object_index, dtype=torch.bool)
+        candidates = []
+        for first, block in object_blocks(targets, len(points)):
+            inside = _inside(block.boxes, points)  # (N, M, A)
+            covered = covered | (inside & block.difficult[..., None]).any(dim=1)
+            pairs = self._pairs(class_logits, boxes, points, block)
+            claimed, best_points = _top_points(pairs, inside & block.learnable[..., None], self.topk)
+            candidates.append(best_points)
+            best = best.update(torch.where(claimed, pairs.iou + _CONTEST_FLOOR * pairs.closeness, -1.0), first)
+            rows = (best.object_index - first)[:, None]  # negative where an object of an earlier block is the best
+            ranking = torch.where(rows >= 0, pairs.ranking.gather(1, rows.clamp(min=0)), ranking[:, None]).squeeze(1)
+        foreground = best.quality >= 0
+        factor = self._factors(_join(candidates), best.object_index, foreground)  # (N, M)
+        scores = torch.where(foreground, ranking * factor.gather(1, best.object_index), 0.0)
+        return Assignment(foreground, torch.where(foreground, best.object_index, 0), scores, covered & ~foreground)
 
     def _pairs(self, class_logits: Tensor, boxes: Tensor, points: Tensor, targets: PaddedTargets) -> "_Pairs":
         iou = pairwise_iou(targets.boxes, boxes)
         labels = targets.labels[..., None].expand(-1, -1, len(points))  # (N, M, A)
-        scores = class_logits.transpose(1, 2).gather(1, labels).sigmoid()  # (N, C, A) -> (N, M, A)
-        centres = (targets.boxes[..., :2] + targets.boxes[..., 2:]) / 2  # (N, M, 2)
-        closeness = 1 / (1 + _distances(centres, points[:, :2]))
+        scores = class_logits.transpose(1, 2).gather(1, labels).float().sigmoid()  # (N, C, A) -> (N, M, A)
+        closeness = 1 / (1 + _distances(box_centres(targets.boxes), points[:, :2]))
         alignment = scores**self.alpha * iou**self.beta
         return _Pairs(iou, closeness, alignment + _RANKING_FLOOR * closeness)
 
-    def _soft_scores(self, pairs: "_Pairs", object_index: Tensor, foreground: Tensor) -> Tensor:
-        objects = torch.arange(pairs.iou.shape[1], device=object_index.device)
-        owned = (object_index[:, None] == objects[:, None]) & foreground[:, None]  # (N, M, A)
-        best_ranking = torch.where(owned, pairs.ranking, 0.0).amax(dim=2)  # (N, M)
-        best_iou = torch.where(owned, pairs.iou, 0.0).amax(dim=2).clamp(min=self.min_score)
-        factor = best_iou / best_ranking.clamp(min=torch.finfo(best_ranking.dtype).tiny)
-        ranking = pairs.ranking.gather(1, object_index[:, None]).squeeze(1)  # (N, A)
-        return ranking * factor.gather(1, object_index)
+    def _factors(self, candidates: "_Candidates", object_index: Tensor, foreground: Tensor) -> Tensor:
+        """Return ``(N, M)``: what turns the ranking of an object's own points into their scores."""
+        points = candidates.points.flatten(1)  # (N, M * k)
+        owners = torch.where(foreground, object_index, -1).gather(1, points).view_as(candidates.points)
+        objects = torch.arange(owners.shape[1], device=owners.device)
+        owned = owners == objects[:, None]  # (N, M, k)
+        best_ranking = torch.where(owned, candidates.ranking, 0.0).amax(dim=2)  # (N, M)
+        best_iou = torch.where(owned, candidates.iou, 0.0).amax(dim=2).clamp(min=self.min_score)
+        return best_iou / best_ranking.clamp(min=torch.finfo(best_ranking.dtype).tiny)
 
 
 class _Pairs(NamedTuple):
@@ -86,16 +107,26 @@ class _Pairs(NamedTuple):
     ranking: Tensor
 
 
+class _Candidates(NamedTuple):
+    """The best points of each object, all ``(N, M, k)``; where it has fewer than k, the rest are any."""
+
+    points: Tensor
+    iou: Tensor
+    ranking: Tensor
+
+
 def _distances(centres: Tensor, points: Tensor) -> Tensor:
-    difference = centres[..., None, :] - points  # (N, M, 1, 2) - (A, 2)
-    return torch.hypot(difference[..., 0], difference[..., 1])  # (N, M, A)
+    x, y = points.unbind(dim=1)
+    return torch.hypot(centres[..., :1] - x, centres[..., 1:] - y)  # (N, M, 1) - (A,)
 
 
 def _inside(boxes: Tensor, points: Tensor) -> Tensor:
     """Tell which points ``(A, 3)`` lie in which boxes ``(N, M, 4)``, each enlarged to a cell of the finest level."""
     finest = points[:, 2].min()
-    cells = points[points[:, 2] == finest, :2]
-    centres = ((boxes[..., :2] + boxes[..., 2:]) / 2).clamp(cells.amin(dim=0), cells.amax(dim=0))
+    on_finest = (points[:, 2] == finest)[:, None]
+    leftmost = torch.where(on_finest, points[:, :2], torch.inf).amin(dim=0)  # (2,) x, y
+    rightmost = torch.where(on_finest, points[:, :2], -torch.inf).amax(dim=0)
+    centres = box_centres(boxes).clamp(leftmost, rightmost)
     half = finest * (0.5 + _CELL_MARGIN)
     low = torch.minimum(boxes[..., :2], centres - half)[..., None]  # (N, M, 2, 1)
     high = torch.maximum(boxes[..., 2:], centres + half)[..., None]
@@ -104,7 +135,13 @@ def _inside(boxes: Tensor, points: Tensor) -> Tensor:
     return horizontally & (y >= low[..., 1, :]) & (y <= high[..., 1, :])
 
 
-def _top_points(ranking: Tensor, candidates: Tensor, topk: int) -> Tensor:
-    """Tell which candidates are among the ``topk`` of their object, ``(N, M, A)`` bool."""
-    best = torch.where(candidates, ranking, -1.0).topk(min(topk, ranking.shape[2]), dim=2).indices
-    return torch.zeros_like(candidates).scatter_(2, best, True) & candidates
+def _top_points(pairs: _Pairs, allowed: Tensor, topk: int) -> tuple[Tensor, _Candidates]:
+    """Return which points ``(N, M, A)`` bool are among the ``topk`` allowed ones of which object, and those points."""
+    ranking = torch.where(allowed, pairs.ranking, -1.0)
+    points = ranking.topk(min(topk, ranking.shape[2]), dim=2).indices
+    claimed = torch.zeros_like(allowed).scatter_(2, points, True) & allowed
+    return claimed, _Candidates(points, pairs.iou.gather(2, points), pairs.ranking.gather(2, points))
+
+
+def _join(blocks: list[_Candidates]) -> _Candidates:
+    return _Candidates(*(torch.cat(tensors, dim=1) for tensors in zip(*blocks, strict=True)))

@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeAlias
 import numpy as np
 from pydantic import AfterValidator
 
-from mtvision.data.geometry import resize, select_boxes
+from mtvision.data.geometry import pixel_positions, resize, select_boxes, take_pixels
 from mtvision.data.occlusion import Occlusion
 from mtvision.data.sampler import Transform
 from mtvision.errors import ConfigError, did_you_mean
@@ -23,6 +23,7 @@ from mtvision.types import VOID, Sample
 
 Size: TypeAlias = tuple[int, int]
 
+_POSITIONS = "positions"
 _BORDER_COLOUR = (124, 116, 104)  # ImageNet's mean in uint8: about zero after the model's normalization
 
 
@@ -41,9 +42,10 @@ class Augmentation:
     """A `Compose` of albumentations as a transform of samples, before or after resizing to ``image_size``.
 
     * Boxes of a rotated object are those of its rotated corners: they contain the object, but are not tight.
-    * What comes in from beyond the border is void (255) in the mask.
+    * What comes in from beyond the border is void (255) in the mask, and in maps (NaN, or 255 in those of integers).
+    * Maps are moved by nearest pixels with their values as they are; values of the whole image are left alone.
     * Boxes are clipped to the image; those that left it or have a side below one pixel are dropped, the others keep
-      their label and difficult flag. A mask or boxes of None stay None.
+      their label and difficult flag. A mask, map or boxes of None stay None.
 
     Args:
         image_size: ``(H, W)`` of the result.
@@ -121,6 +123,10 @@ def albumentations(
 ) -> Transform:
     """A user's own albumentations transform, as ``to_dict()`` describes it, on the image as stored; then a resize.
 
+    Args:
+        image_size: ``(H, W)`` of the result.
+        transform: what its ``to_dict()`` returns; in Python a ``Compose`` itself may stand for the whole choice.
+
     Its own ``bbox_params`` are replaced by the library's. Where it leaves the mask's border at 0, which is a class
     here, it becomes 255 (void). The image must stay uint8 RGB: normalization is the model's.
     """
@@ -156,7 +162,7 @@ def _compose(transforms: Sequence[Any], p: float = 1.0) -> Any:
     boxes = library.BboxParams(format="pascal_voc", label_fields=["rows"], clip=True, filter_invalid_bboxes=True)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Got processor for bboxes, but no transform to process it")  # colours only
-        return library.Compose(list(transforms), bbox_params=boxes, p=p)
+        return library.Compose(list(transforms), bbox_params=boxes, p=p, additional_targets={_POSITIONS: "mask"})
 
 
 def _compose_basic() -> Any:
@@ -254,7 +260,9 @@ def _proper(sample: Sample) -> Sample:
 
 def _apply(compose: Any, sample: Sample) -> Sample:
     boxes = np.zeros((0, 4), np.float32) if sample.boxes is None else sample.boxes  # it insists on boxes
-    masks = {} if sample.mask is None else {"mask": sample.mask}
+    masks: dict[str, Any] = {} if sample.mask is None else {"mask": sample.mask}
+    if any(values is not None for values in sample.maps.values()):
+        masks[_POSITIONS] = pixel_positions(sample.image.shape[:2])
     result = compose(image=sample.image, bboxes=boxes, rows=np.arange(len(boxes)), **masks)
     image = result["image"]
     if not isinstance(image, np.ndarray) or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
@@ -265,7 +273,8 @@ def _apply(compose: Any, sample: Sample) -> Sample:
                 "leave out Normalize and ToTensorV2"
             ]
         )
-    sample = replace(sample, image=np.ascontiguousarray(image), mask=result.get("mask"))
+    maps = take_pixels(sample.maps, result[_POSITIONS]) if _POSITIONS in masks else sample.maps
+    sample = replace(sample, image=np.ascontiguousarray(image), mask=result.get("mask"), maps=maps)
     if sample.boxes is None or sample.labels is None or sample.difficult is None:
         return sample
     rows = np.asarray(result["rows"], dtype=np.int64).reshape(-1)

@@ -1,7 +1,7 @@
 """Hold what a data set returns against the contract of `Sample`: all of it at once, or each item as it is read."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from mtvision.data.base import Examinable, Subset, examines_itself
 from mtvision.data.files import BOX_TOLERANCE, mask_problems
 from mtvision.errors import DataError
-from mtvision.types import VOID, Classes, Sample
+from mtvision.types import STANDARD_TASKS, VOID, Classes, Sample
 
 
 def check(dataset: Sequence[Sample]) -> list[str]:
@@ -82,14 +82,28 @@ def _read(dataset: Sequence[Sample], index: int) -> tuple[Any, list[str]]:
 
 def classes_problems(classes: object) -> list[str]:
     """Return what is wrong with a data set's ``classes``, in a sentence."""
-    return [] if isinstance(classes, Classes) else [f"classes: expected an mtvision.Classes, got {_kind(classes)}"]
+    if not isinstance(classes, Classes):
+        return [f"classes: expected an mtvision.Classes, got {_kind(classes)}"]
+    if not isinstance(classes.others, Mapping):
+        return [f"classes.others: expected a mapping from task names to class names, got {_kind(classes.others)}"]
+    return [f"classes.others: '{name}' has a field of its own" for name in STANDARD_TASKS if name in classes.others]
+
+
+def annotation_name_problems(sample: Sample) -> list[str]:
+    """Return what is wrong with the names in ``maps`` and ``values``, one sentence each."""
+    problems = []
+    for field, fields in (("maps", sample.maps), ("values", sample.values)):
+        taken = [name for name in STANDARD_TASKS if name in fields]
+        problems += [f"{field}: the name '{name}' is taken by a standard task; choose another" for name in taken]
+    twice = [str(name) for name in sample.maps if name in sample.values]
+    return problems + [f"'{name}' is in maps and in values; a task has one annotation" for name in twice]
 
 
 def sample_problems(sample: object, classes: Classes | None = None) -> list[str]:
     """Return how a value breaks the contract of `Sample`, one sentence each.
 
-    Boxes may be of any floating type and labels of any integer type: the loader makes float32 and int64 of them. A box
-    may reach over the image's edge by up to a pixel: it is clipped.
+    Boxes may be of any floating type and labels of any integer type: the loader makes float32 and int64 of them; maps
+    and values may be of either. A box may reach over the image's edge by up to a pixel: it is clipped.
 
     Args:
         sample: to be looked at; anything, since it comes from a user's code.
@@ -101,6 +115,7 @@ def sample_problems(sample: object, classes: Classes | None = None) -> list[str]
     if not _is_array(image, "u", 3) or image.dtype != np.uint8 or image.shape[2] != 3 or image.size == 0:
         return [f"image '{sample.image_id}': expected uint8 (H, W, 3), got {_kind(image)}"]
     problems = _description_problems(sample) + _mask_problems(sample, classes) + _box_problems(sample, classes)
+    problems += _further_problems(sample)
     return [f"image '{sample.image_id}': {problem}" for problem in problems]
 
 
@@ -155,6 +170,38 @@ def _value_problems(size: tuple[int, ...], boxes: Any, labels: Any, classes: Cla
         wrong = sorted({int(label) for label in labels if not 0 <= label < len(classes.detection)})
         problems += [f"label {label} is outside 0 to {len(classes.detection) - 1}" for label in wrong]
     return problems
+
+
+def _further_problems(sample: Sample) -> list[str]:
+    """Return what is wrong with the annotations of further tasks."""
+    problems = [
+        f"{field}: expected a mapping from task names to arrays, got {_kind(fields)}"
+        for field, fields in (("maps", sample.maps), ("values", sample.values))
+        if not isinstance(fields, Mapping) or not all(isinstance(name, str) for name in fields)
+    ]
+    if problems:
+        return problems
+    problems = annotation_name_problems(sample)
+    for name, values in sample.maps.items():
+        problems += _map_problems(name, values, sample.image.shape[:2])
+    return problems + [
+        f"expected the value '{name}' to be an array of numbers, got {_kind(values)}"
+        for name, values in sample.values.items()
+        if values is not None and not (isinstance(values, np.ndarray) and values.dtype.kind in "fiub")
+    ]
+
+
+def _map_problems(name: str, values: object, size: tuple[int, ...]) -> list[str]:
+    if values is None:
+        return []
+    if not (isinstance(values, np.ndarray) and values.ndim in (2, 3) and values.dtype.kind in "fiu"):
+        return [f"expected the map '{name}' to be (H, W) or (H, W, K) of float or integer, got {_kind(values)}"]
+    if values.dtype == np.int8:
+        return [f"the map '{name}' is of int8, which cannot hold {VOID} (void): choose uint8 or int16"]
+    if values.shape[:2] != size:
+        own, wanted = (" x ".join(map(str, sides)) for sides in (values.shape[:2], size))
+        return [f"the map '{name}' is {own} pixels (height x width) but its image is {wanted}"]
+    return []
 
 
 def _is_array(value: object, kinds: str, ndim: int) -> bool:

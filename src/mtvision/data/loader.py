@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from mtvision.config import Config, as_config
 from mtvision.data.augment import resize_only
 from mtvision.data.base import SampleDataset
-from mtvision.data.check import classes_problems
+from mtvision.data.check import annotation_name_problems, classes_problems
 from mtvision.data.sampler import KeyedSampler, PairedDataset, TransformedDataset
 from mtvision.errors import DataError
 from mtvision.registries import AUGMENTATIONS, DATASETS
@@ -127,12 +127,19 @@ def collate(samples: Sequence[Sample], originals: Sequence[Sample] = ()) -> Batc
     Args:
         samples: as the network gets them.
         originals: the same samples untransformed, for ``truths``; empty in training.
+
+    Raises:
+        DataError: if a map or value has the name of a standard task, or both have the same name.
     """
+    for sample in samples:
+        for problem in annotation_name_problems(sample):
+            raise DataError(f"image '{sample.image_id}': {problem}")
     return Batch(
         images=torch.stack([_image_tensor(sample.image) for sample in samples]),  # (N, 3, H, W)
         targets={
             "seg": torch.stack([_mask_target(sample) for sample in samples]),  # (N, H, W)
             "det": [_detection_target(sample) for sample in samples],
+            **_further_targets(samples),
         },
         image_ids=[sample.image_id for sample in samples],
         image_sizes=[sample.original_size for sample in samples],
@@ -146,7 +153,28 @@ def _collate_pairs(pairs: Sequence[tuple[Sample, Sample]]) -> Batch:
 
 def _truths(originals: Sequence[Sample]) -> dict[str, list[Any]]:
     masks = [None if sample.mask is None else torch.from_numpy(sample.mask.astype(np.int64)) for sample in originals]
-    return {"seg": masks, "det": [_detection_target(sample) for sample in originals]}
+    objects = [_detection_target(sample) for sample in originals]
+    return {"seg": masks, "det": objects, **_further_targets(originals)}
+
+
+def _further_targets(samples: Sequence[Sample]) -> dict[str, list[Tensor | None]]:
+    """Return the maps and values by name, for each a list with an entry for each image."""
+    targets: dict[str, list[Tensor | None]] = {}
+    for index, sample in enumerate(samples):
+        for name, values in sample.maps.items():
+            # (K, H, W): as images, channels come first in tensors
+            first = values.transpose(2, 0, 1) if values is not None and values.ndim == 3 else values
+            targets.setdefault(name, [None] * len(samples))[index] = _tensor(first)
+        for name, values in sample.values.items():
+            targets.setdefault(name, [None] * len(samples))[index] = _tensor(values)
+    return targets
+
+
+def _tensor(values: NDArray[Any] | None) -> Tensor | None:
+    if values is None:
+        return None
+    kinds: dict[str, Any] = {"f": np.float32, "b": np.bool_}
+    return torch.from_numpy(np.array(values, dtype=kinds.get(values.dtype.kind, np.int64), order="C"))
 
 
 def _image_tensor(image: NDArray[np.uint8]) -> Tensor:

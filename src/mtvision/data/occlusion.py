@@ -18,6 +18,7 @@ class Occlusion:
     """Another transform, then up to three rectangles of flat colour or noise over the image in half of the samples.
 
     Under a rectangle the mask is void; a box stays as it is, and is dropped where less than 20 % of it can be seen.
+    Maps and values stay: a covered surface has a depth still.
     After DeVries and Taylor, 2017 (arXiv 1708.04552) and Zhong et al., 2017 (arXiv 1708.04896).
     """
 

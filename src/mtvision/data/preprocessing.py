@@ -1,14 +1,9 @@
 """Which mean and standard deviation the model normalises images with, and computing those of a data set."""
 
 import hashlib
-import json
-import logging
-import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +11,11 @@ from pydantic import Field
 
 from mtvision.data.base import Fingerprinted
 from mtvision.data.check import checked_reader
+from mtvision.data.statistics_cache import cache_file, read_cached, write_cached
 from mtvision.errors import ConfigError, DataError
 from mtvision.layers.normalization import IMAGENET_MEAN, IMAGENET_STD
 from mtvision.registries import PREPROCESSING
 from mtvision.types import Sample
-
-logger = logging.getLogger(__name__)
 
 Channels: TypeAlias = tuple[float, float, float]
 _Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -56,6 +50,10 @@ def normalize(
     std: tuple[_Positive, _Positive, _Positive] | None = None,
 ) -> Normalization:
     """The data set's own mean and standard deviation, computed once, or those given.
+
+    Args:
+        mean: of red, green and blue, in [0, 1]; None: computed from the training set.
+        std: standard deviation, likewise; both or neither.
 
     Raises:
         ConfigError: if only one of both is given.
@@ -93,13 +91,13 @@ def compute_statistics(dataset: Sequence[Sample], cache: bool = True) -> Normali
         True
     """
     key = fingerprint(dataset) if cache else None
-    path = _cache_folder() / f"statistics-{key}.json" if key is not None else None
-    known = _read_cached(path) if path is not None else None
+    path = cache_file("statistics", key) if key is not None else None
+    known = read_cached(path, _parse) if path is not None else None
     if known is not None:
         return known
     computed = _from_counts(_count_values(dataset))
     if path is not None:
-        _write_cached(path, computed)
+        write_cached(path, {"mean": computed.mean, "std": computed.std})
     return computed
 
 
@@ -139,35 +137,13 @@ def _channels(values: Sequence[float]) -> Channels:
     return red, green, blue
 
 
-def _cache_folder() -> Path:
-    own = os.environ.get("MTVISION_CACHE")
-    if own:
-        return Path(own).expanduser()
-    shared = os.environ.get("XDG_CACHE_HOME")
-    return (Path(shared).expanduser() if shared else Path.home() / ".cache") / "mtvision"
+def _parse(content: Any) -> Normalization:
+    """Return the statistics of a cache file.
 
-
-def _read_cached(path: Path) -> Normalization | None:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        mean, std = _channels(content["mean"]), _channels(content["std"])
-        if not (np.isfinite([mean, std]).all() and min(std) > 0):
-            raise ValueError(f"mean {mean} and std {std} are no statistics")
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, TypeError, LookupError) as error:
-        logger.warning("%s: cannot be used and is computed anew (%s)", path, error)
-        return None
+    Raises:
+        ValueError: if it holds none (or a LookupError, a TypeError).
+    """
+    mean, std = _channels(content["mean"]), _channels(content["std"])
+    if not (np.isfinite([mean, std]).all() and min(std) > 0):
+        raise ValueError(f"mean {mean} and std {std} are no statistics")
     return Normalization(mean, std)
-
-
-def _write_cached(path: Path, result: Normalization) -> None:
-    """Write beside and rename, so that no reader ever sees half a file; a folder that cannot be written is no error."""
-    content = json.dumps({"mean": result.mean, "std": result.std})
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=path.parent, delete=False) as file:
-            file.write(content)
-        Path(file.name).replace(path)
-    except OSError as error:
-        logger.warning("%s: the statistics could not be cached (%s)", path, error)

@@ -70,7 +70,8 @@ class TransformedDataset(Dataset[Sample]):
         image_size: ``(H, W)`` that the transform must give; None: any.
 
     Raises:
-        DataError: when an item is read that breaks the contract of `Sample`, or its image comes out in another size.
+        DataError: when an item is read that breaks the contract of `Sample`, or its image or one of its maps comes out
+            in another size.
     """
 
     def __init__(
@@ -94,7 +95,18 @@ class TransformedDataset(Dataset[Sample]):
                 f"image '{sample.image_id}' is {sample.image.shape[:2]} after augmentation, not {self.image_size}: "
                 "an augmentation must return images of the image_size that it is made with"
             )
+        _check_maps(sample)
         return sample
+
+
+def _check_maps(sample: Sample) -> None:
+    size = sample.image.shape[:2]
+    for name, values in sample.maps.items():
+        if values is not None and values.shape[:2] != size:
+            raise DataError(
+                f"image '{sample.image_id}' is {size} after augmentation, but its map '{name}' {values.shape[:2]}: "
+                "an augmentation must move the pixels of the maps as it does those of the image"
+            )
 
 
 class PairedDataset(Dataset[tuple[Sample, Sample]]):

@@ -125,7 +125,16 @@ def shapes(
     seed: Annotated[int, Field(ge=0)] = 0,
     max_objects: Annotated[int, Field(ge=1, le=32)] = 4,
 ) -> Shapes:
-    """Generated images of coloured shapes with exact masks and boxes; nothing is read from the root. See `Shapes`."""
+    """Generated images of coloured shapes with exact masks and boxes; nothing is read from the root. See `Shapes`.
+
+    Args:
+        root: not used.
+        split: ``train``, ``val`` or ``test``.
+        num_images: of the training split; the others have a quarter of it.
+        image_size: in pixels, one number or (H, W).
+        seed: of the whole set.
+        max_objects: an image.
+    """
     return Shapes(split, num_images=num_images, image_size=image_size, seed=seed, max_objects=max_objects)
 
 

@@ -82,7 +82,7 @@ class VOC(SampleDataset):
     def examine(self, index: int) -> tuple[Sample | None, list[str]]:
         """Read one image with its annotations; return it, or None and a sentence for each problem of its files."""
         name = str(self._ids[index])
-        mask_path = self.root / "SegmentationClass" / f"{name}.png"
+        mask_path = self._mask_path(name)
         xml_path = self.root / "Annotations" / f"{name}.xml"
         image, problems = read_image(self._image_path(name))
         size = (image.shape[0], image.shape[1]) if image is not None else None
@@ -98,13 +98,18 @@ class VOC(SampleDataset):
         return Sample(image, mask, boxes, labels, difficult, name, size), []
 
     def fingerprint(self) -> str:
-        """Return a digest of the image ids with the sizes and times of their files."""
+        """Return a digest of the image ids with the sizes and times of their image and mask files."""
         digest = hashlib.sha256(f"{type(self).__name__} {self.root.resolve()}".encode())
         for name in self.image_ids:
-            path = self._image_path(name)
-            state = path.stat() if path.exists() else None
-            digest.update(f"\n{name} {state and (state.st_size, state.st_mtime_ns)}".encode())
+            states = [
+                path.stat() if path.exists() else None for path in (self._image_path(name), self._mask_path(name))
+            ]
+            seen = [state and (state.st_size, state.st_mtime_ns) for state in states]
+            digest.update(f"\n{name} {seen}".encode())
         return digest.hexdigest()
+
+    def _mask_path(self, name: str) -> Path:
+        return self.root / "SegmentationClass" / f"{name}.png"
 
     def _image_path(self, name: str) -> Path:
         candidates = [self.root / "JPEGImages" / (name + suffix) for suffix in _IMAGE_SUFFIXES]
@@ -113,7 +118,15 @@ class VOC(SampleDataset):
 
 @DATASETS.register("voc")
 def voc(root: str | Path, split: str, *, classes: Path | list[str] | None = None) -> VOC:
-    """A folder in the layout of the Pascal VOC devkit: images, XML boxes, palette masks; see `VOC`."""
+    """A folder in the layout of the Pascal VOC devkit: images, XML boxes, palette masks (Everingham et al. 2010).
+
+    See `VOC`.
+
+    Args:
+        root: the devkit's folder, or one that holds a single devkit.
+        split: ``train``, ``val`` or ``test``.
+        classes: names, or the path of a list ``id name has_boxes``; None: the folder's ``classes.txt``, else VOC's.
+    """
     return VOC(root, split, classes=classes)
 
 

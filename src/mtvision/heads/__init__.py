@@ -1,6 +1,5 @@
 """Heads: features to what a task needs; the import fills the registries."""
 
-from mtvision.heads import segmentation
-from mtvision.heads.detection import base, fpn
+from mtvision.heads import detection, segmentation
 
-__all__ = ["base", "fpn", "segmentation"]
+__all__ = ["detection", "segmentation"]

@@ -13,6 +13,9 @@ class Neck(nn.Module, ABC):
 
     ``feature_info`` tells channels and stride of each feature it returns, finest first, as a backbone's does: what
     follows cannot know whether it stands behind a neck.
+
+    To export a model, give an example whose coarsest level has more than one row and column: ``torch.export`` takes a
+    size of 1 as fixed, and the exported model then refuses images where it is larger, or the other way round.
     """
 
     feature_info: tuple[FeatureInfo, ...]

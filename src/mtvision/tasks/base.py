@@ -1,10 +1,12 @@
 """The contract of a task: everything that is particular to it is behind these methods."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import Tensor, nn
+
+from mtvision.errors import DataError
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
@@ -29,6 +31,25 @@ class Task(nn.Module, ABC):
             features: of the backbone (or neck), finest first.
             image_size: ``(H, W)`` of the images as the network got them.
         """
+
+    def select(self, annotations: Mapping[str, Any], name: str) -> Any:
+        """Return the task's own part of a batch's targets or truths: the entry of its name.
+
+        A task that learns from what is annotated for another one overrides this.
+
+        Args:
+            annotations: ``targets`` or ``truths`` of a `Batch`.
+            name: that the task has in the model.
+
+        Raises:
+            DataError: if there is no such entry.
+        """
+        if name not in annotations:
+            raise DataError(
+                f"annotations for task '{name}' are missing; got {sorted(annotations)}. An image in which nobody "
+                "looked has an entry None, not none"
+            )
+        return annotations[name]
 
     @abstractmethod
     def loss(self, output: Any, target: Any) -> dict[str, Tensor]:

@@ -1,25 +1,34 @@
 """Semantic segmentation: one class a pixel."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 
+from mtvision.config_fields import In, InSum
 from mtvision.errors import ConfigError
 from mtvision.layers.resize import resize_to
-from mtvision.registries import Loss
+from mtvision.registries import SEGMENTATION_HEADS, SEGMENTATION_LOSSES, TASKS, Loss
+from mtvision.registry import Component
 from mtvision.tasks.base import Task
-from mtvision.types import VOID
+from mtvision.types import VOID, FeatureInfo
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
 
 
 class SegmentationOutput(NamedTuple):
-    """``logits (N, C, H, W)`` at the size of the network's input."""
+    """What the network says about pixels.
+
+    Attributes:
+        logits: ``(N, C, H, W)`` at the size of the network's input.
+        auxiliary: the logits of each auxiliary head, likewise; they only matter to the loss.
+    """
 
     logits: Tensor
+    auxiliary: tuple[Tensor, ...] = ()
 
 
 class SegmentationTask(Task):
@@ -28,7 +37,11 @@ class SegmentationTask(Task):
     Args:
         head: features to logits ``(N, C, h, w)`` at any stride.
         num_classes: C, the background included.
-        loss: ``loss(logits (N, C, H, W), mask (N, H, W)) -> scalar`` in which 255 does not count.
+        loss: ``loss(logits (N, C, H, W), mask (N, H, W)) -> scalar`` in which 255 does not count; if it has a method
+            ``parts`` that returns its terms by name, they are told apart in logs.
+        auxiliary_heads: heads like ``head`` whose losses train the features that they look at (deep supervision: Lee et
+            al. 2015, arXiv 1409.5185); they are computed in evaluation too, so that losses mean the same there.
+        auxiliary_weight: of the loss of each auxiliary head (0.4: Zhao et al. 2017, PSPNet, arXiv 1612.01105).
 
     Raises:
         ConfigError: if what the loss was given for each class does not fit ``num_classes``, or it returns no scalar.
@@ -45,9 +58,19 @@ class SegmentationTask(Task):
     main_metric: ClassVar[str] = "miou"
     class_metrics: ClassVar[frozenset[str]] = frozenset({"iou"})
 
-    def __init__(self, head: nn.Module, num_classes: int, loss: Loss) -> None:
+    def __init__(
+        self,
+        head: nn.Module,
+        num_classes: int,
+        loss: Loss,
+        *,
+        auxiliary_heads: Sequence[nn.Module] = (),
+        auxiliary_weight: float = 0.4,
+    ) -> None:
         super().__init__()
         self.head = head
+        self.auxiliary_heads = nn.ModuleList(auxiliary_heads)
+        self.auxiliary_weight = auxiliary_weight
         self.num_classes = num_classes
         self.criterion = loss
         # one void pixel: a loss whose options do not fit the classes says so now, not when training has begun
@@ -56,22 +79,35 @@ class SegmentationTask(Task):
             raise ConfigError([f"a segmentation loss must return a scalar, got {tuple(probe.shape)}"])
 
     def forward(self, features: Sequence[Tensor], image_size: tuple[int, int]) -> SegmentationOutput:
-        """Return logits ``(N, C, *image_size)``, resized bilinearly from the head's stride."""
-        logits = self.head(features)
+        """Return logits ``(N, C, *image_size)``, resized bilinearly from the heads' strides."""
+        return SegmentationOutput(
+            self._logits(self.head, features, image_size),
+            tuple(self._logits(head, features, image_size) for head in self.auxiliary_heads),
+        )
+
+    def _logits(self, head: nn.Module, features: Sequence[Tensor], image_size: tuple[int, int]) -> Tensor:
+        logits: Tensor = head(features)
         given, wanted = logits.shape[1], self.num_classes
         if given != wanted:
             raise ConfigError([f"the segmentation head must give {wanted} logits a pixel, got {given}"])
-        return SegmentationOutput(resize_to(logits, image_size))
+        return resize_to(logits, image_size)
 
     def loss(self, output: SegmentationOutput, target: Tensor) -> dict[str, Tensor]:
-        """Return ``{"segmentation": scalar}``.
+        """Return ``{"segmentation": scalar}``, or the terms of a sum of losses by name.
+
+        With auxiliary heads also ``"auxiliary"``: the sum of their losses, times ``auxiliary_weight``.
 
         Args:
             output: of `forward`.
             target: int64 ``(N, H, W)`` in [0, C) or 255; an image that is not annotated is all 255. The range is
                 checked where masks are read, since a check here would make a GPU wait.
         """
-        return {"segmentation": self.criterion(output.logits, target)}
+        parts = getattr(self.criterion, "parts", None)
+        losses = parts(output.logits, target) if parts else {"segmentation": self.criterion(output.logits, target)}
+        if output.auxiliary:
+            auxiliary = torch.stack([self.criterion(logits, target) for logits in output.auxiliary])
+            losses = {**losses, "auxiliary": self.auxiliary_weight * auxiliary.sum()}
+        return losses
 
     def postprocess(
         self, output: SegmentationOutput, image_sizes: Sequence[tuple[int, int]] | None = None
@@ -94,3 +130,32 @@ class SegmentationTask(Task):
 
 def _resized(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return logits if logits.shape[-2:] == size else resize_to(logits, size)
+
+
+@TASKS.register("segmentation")
+def segmentation(
+    feature_info: Sequence[FeatureInfo],
+    *,
+    head: Annotated[Component, In(SEGMENTATION_HEADS)],
+    loss: Annotated[Component, InSum(SEGMENTATION_LOSSES)],
+    num_classes: Annotated[int, Field(ge=2, le=255)],
+    auxiliary_heads: tuple[Annotated[Component, In(SEGMENTATION_HEADS)], ...] = (),
+    auxiliary_weight: Annotated[float, Field(ge=0)] = 0.4,
+) -> SegmentationTask:
+    """Semantic segmentation: one class a pixel.
+
+    Args:
+        feature_info: of the backbone, or of the neck where it is shared.
+        head: of the registry `SEGMENTATION_HEADS`.
+        loss: of the registry `SEGMENTATION_LOSSES`, or a list of them with weights.
+        num_classes: the background included.
+        auxiliary_heads: further heads of that registry, which only add losses.
+        auxiliary_weight: of the loss of each of them.
+    """
+    return SegmentationTask(
+        SEGMENTATION_HEADS.build(head, feature_info, num_classes),
+        num_classes,
+        SEGMENTATION_LOSSES.build(loss),
+        auxiliary_heads=[SEGMENTATION_HEADS.build(choice, feature_info, num_classes) for choice in auxiliary_heads],
+        auxiliary_weight=auxiliary_weight,
+    )

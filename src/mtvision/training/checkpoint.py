@@ -18,6 +18,7 @@ from pydantic import TypeAdapter
 
 from mtvision.config import Config
 from mtvision.config_fields import replace_text
+from mtvision.description import all_from
 from mtvision.errors import CheckpointError, ConfigError
 from mtvision.factory import build_model
 from mtvision.model import MultiTaskModel
@@ -163,6 +164,7 @@ def load_model(path: str | Path, which: str = "best") -> MultiTaskModel:
     classes = Classes(tuple(names["seg"]), tuple(names["det"])) if names else None
     model = build_model(config, classes=classes)
     load_weights(model, folder)
+    model.origins = all_from(model, "checkpoint")
     return model.eval()
 
 

@@ -96,8 +96,9 @@ def score(
             losses = model.loss(outputs, batch.targets)
             meter.update(flatten(losses, weighted_sum(losses, weights or {})), len(batch.images))
             for name in model.tasks:
-                predictions = model.task(name).postprocess(outputs[name], batch.image_sizes)
-                metrics[name].update(predictions, batch.truths[name])
+                task = model.task(name)
+                predictions = task.postprocess(outputs[name], batch.image_sizes)
+                metrics[name].update(predictions, task.select(batch.truths, name))
     return _result(model, metrics, meter.means(), classes or model.classes)
 
 

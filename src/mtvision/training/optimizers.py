@@ -23,7 +23,16 @@ def adamw(
     beta2: Momentum = 0.999,
     eps: Annotated[float, Field(gt=0)] = 1e-8,
 ) -> optim.Optimizer:
-    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101)."""
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2019, arXiv 1711.05101).
+
+    Args:
+        parameters: to optimize.
+        lr: learning rate.
+        weight_decay: share of a weight, times ``lr``, that is taken off at each step.
+        beta1: decay of the running mean of the gradient.
+        beta2: decay of the running mean of its square.
+        eps: keeps the division by the root of that finite.
+    """
     return optim.AdamW(parameters, lr=lr, weight_decay=weight_decay, betas=(beta1, beta2), eps=eps)
 
 
@@ -36,7 +45,15 @@ def sgd(
     momentum: Momentum = 0.9,
     nesterov: bool = False,
 ) -> optim.Optimizer:
-    """Stochastic gradient descent with momentum."""
+    """Stochastic gradient descent with momentum (Robbins & Monro 1951; Polyak 1964).
+
+    Args:
+        parameters: to optimize.
+        lr: learning rate.
+        weight_decay: times the weight, added to its gradient.
+        momentum: share of the last step that is kept.
+        nesterov: look one step ahead (Nesterov 1983; Sutskever et al. 2013).
+    """
     return optim.SGD(parameters, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov)
 
 

@@ -14,6 +14,7 @@ from mtvision.data.loader import build_loader
 from mtvision.data.preprocessing import compute_statistics
 from mtvision.data.sampler import PairedDataset, TransformedDataset
 from mtvision.errors import CheckpointError, TrainingError
+from mtvision.losses.class_counts import fill_class_counts
 from mtvision.model import MultiTaskModel
 from mtvision.registries import OPTIMIZERS
 from mtvision.training.checkpoint import (
@@ -159,6 +160,7 @@ class Trainer:
         if self.model.normalization.pending:
             statistics = compute_statistics(_samples(train))
             self.model.normalization.set_statistics(statistics.mean or (), statistics.std or ())
+        fill_class_counts(self.model, _samples(train))
 
     def _start(self, loop: Loop, resume: bool) -> int:
         """Return the first epoch to do, with weights, optimizer and random generators as they were then."""

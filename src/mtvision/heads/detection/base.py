@@ -2,26 +2,55 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import ClassVar, Literal, NamedTuple
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtvision.ops.boxes import boxes_to_distances, distances_to_boxes
+from mtvision.registry import Component
+
+_TASK_ALIGNED = Component("task_aligned")
 
 
 class DetectionMaps(NamedTuple):
-    """What a detection head says at each of its A points.
+    """What a detection head says at each of its A points or anchors.
 
     Attributes:
         class_logits: ``(N, A, C)``; the classes are independent (sigmoid), there is no background class.
         box_regression: ``(N, A, 4)``, whatever the head's ``decode`` understands.
-        points: ``(A, 3)`` x, y and stride in pixels of the input.
+        points: ``(A, 3)`` x, y and stride in pixels of the input, level by level; ``(A, 5)``, with width and height,
+            where a head has anchors.
+        centerness: ``(N, A)`` logits of how central a point is in its object, None where a head does not say.
     """
 
     class_logits: Tensor
     box_regression: Tensor
     points: Tensor
+    centerness: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class DetectionRecipe:
+    """What goes with a head where the config does not choose otherwise.
+
+    Attributes:
+        neck: that the head is built on; None: the backbone's own features.
+        assigner: which point learns which object.
+        box_weight: of the box loss against the class loss.
+        normalize_by: what the losses are divided by: the positives of the whole "batch", or of each "image" by itself,
+            followed by the mean over images.
+        score_threshold: what scores below it is no detection.
+        nms_threshold: IoU above which a detection suppresses a worse one.
+    """
+
+    neck: Component | None = None
+    assigner: Component = _TASK_ALIGNED
+    box_weight: float = 2.0
+    normalize_by: Literal["batch", "image"] = "batch"
+    score_threshold: float = 0.05
+    nms_threshold: float = 0.6
 
 
 class DetectionHead(nn.Module, ABC):
@@ -29,7 +58,12 @@ class DetectionHead(nn.Module, ABC):
 
     A head of one's own defines `forward`. `decode` is inherited where the regression means distances before a softplus,
     which it does unless the head overrides `decode`.
+
+    Attributes:
+        recipe: neck, assigner, weights and thresholds that go with the head.
     """
+
+    recipe: ClassVar[DetectionRecipe] = DetectionRecipe()
 
     @abstractmethod
     def forward(self, features: Sequence[Tensor]) -> DetectionMaps:
@@ -38,6 +72,14 @@ class DetectionHead(nn.Module, ABC):
     def decode(self, box_regression: Tensor, points: Tensor) -> Tensor:
         """Return boxes ``(..., A, 4)`` float32 xyxy in input pixels; see `decode_distances`."""
         return decode_distances(box_regression, points)
+
+    def coordinates(self, box_regression: Tensor, points: Tensor) -> Tensor:
+        """Return what coordinate losses (L1) compare, ``(..., A, 4)`` float32: the boxes' edges in strides."""
+        return self.decode(box_regression, points) / points[:, 2:3].float()
+
+    def target_coordinates(self, boxes: Tensor, points: Tensor) -> Tensor:
+        """Return the `coordinates` of true boxes ``(..., A, 4)`` in pixels, one a point."""
+        return boxes.float() / points[:, 2:3].float()
 
 
 def decode_distances(box_regression: Tensor, points: Tensor) -> Tensor:
@@ -53,7 +95,7 @@ def decode_distances(box_regression: Tensor, points: Tensor) -> Tensor:
     Returns:
         ``(..., A, 4)`` float32 xyxy in pixels of the input.
     """
-    strides = points[:, 2:].float()  # (A, 1)
+    strides = points[:, 2:3].float()  # (A, 1)
     return distances_to_boxes(F.softplus(box_regression.float()) * strides, points[:, :2].float())
 
 
@@ -68,5 +110,5 @@ def encode_distances(boxes: Tensor, points: Tensor) -> Tensor:
         >>> decode_distances(encode_distances(torch.tensor([[0.0, 0.0, 8.0, 6.0]]), points), points)
         tensor([[0., 0., 8., 6.]])
     """
-    distances = boxes_to_distances(boxes.float(), points[:, :2].float()) / points[:, 2:].float()
+    distances = boxes_to_distances(boxes.float(), points[:, :2].float()) / points[:, 2:3].float()
     return distances + (-(-distances).expm1()).log()  # log(exp(d) - 1) without overflow

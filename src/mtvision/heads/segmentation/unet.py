@@ -8,12 +8,14 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from mtvision.errors import ConfigError
+from mtvision.heads.segmentation.strides import pyramid_strides
 from mtvision.layers.blocks import ConvNormAct
 from mtvision.layers.features import select_strides
 from mtvision.layers.resize import resize_to
 from mtvision.registries import SEGMENTATION_HEADS
 from mtvision.types import FeatureInfo
 
+_WHO = "segmentation head 'unet'"
 _FINEST_STRIDE = 4
 _WIDEST, _NARROWEST = 128, 16
 
@@ -55,10 +57,8 @@ class UNetHead(nn.Module):
         decoder_channels: list[Positive] | None = None,
     ) -> None:
         super().__init__()
-        chosen = sorted(set(strides or _default_strides(feature_info)), reverse=True)
-        self.indices = select_strides(feature_info, chosen, "segmentation head 'unet'")
-        if len(chosen) < 2:
-            raise ConfigError([f"segmentation head 'unet' needs features of two strides, got only stride {chosen[0]}"])
+        chosen = pyramid_strides(feature_info, strides or _default_strides(feature_info), _WHO)[::-1]
+        self.indices = select_strides(feature_info, chosen, _WHO)
         widths = _stage_channels(decoder_channels, len(chosen) - 1)
         coarsest, *skips = [feature_info[index].channels for index in self.indices]
         self.stages = nn.ModuleList(
@@ -87,7 +87,5 @@ def _stage_channels(given: list[int] | None, num_stages: int) -> list[int]:
     if given is None:
         return [max(_WIDEST >> stage, _NARROWEST) for stage in range(num_stages)]
     if len(given) != num_stages:
-        raise ConfigError(
-            [f"segmentation head 'unet': decoder_channels must have {num_stages} entries, coarsest first, got {given}"]
-        )
+        raise ConfigError([f"{_WHO}: decoder_channels must have {num_stages} entries, coarsest first, got {given}"])
     return given
