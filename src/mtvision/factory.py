@@ -18,11 +18,14 @@ from mtvision.heads.detection.base import DetectionRecipe
 from mtvision.initializers import initialize, reset_norms, reset_priors, scheme_text
 from mtvision.layers.normalization import InputNormalization
 from mtvision.model import MultiTaskModel
-from mtvision.registry import Component, Registry
-from mtvision.tasks.base import Task
+from mtvision.registry import Component
+from mtvision.tasks.base import Task, with_dropout
 from mtvision.types import Classes, FeatureInfo
 
 logger = logging.getLogger(__name__)
+
+_LOSS_KEYS = ("seg_loss", "det_loss", "det_class_loss", "det_assigner", "auxiliary_weight")
+_NOT_THE_NETWORK = ("num_classes", "pretrained", "init_scheme", "init_backbone", "zero_init_residual")
 
 
 def build_model(config: Config | Mapping[str, Any] | str | Path, *, classes: Classes | None = None) -> MultiTaskModel:
@@ -67,6 +70,7 @@ def _build(cfg: Config, classes: Classes | None) -> MultiTaskModel:
     _replace_activations(model, cfg.model)
     _replace_norms(model, cfg.model)
     _initialize(model, cfg.model)
+    model.settings = network_settings(cfg)
     return model
 
 
@@ -85,22 +89,31 @@ def task_components(cfg: Config, classes: Classes | None) -> dict[str, Component
         options = _detection_options(cfg, cfg.model.detection_head)
         components["det"] = Component("detection", {**options, "num_classes": numbers["det"]})
     for name, choice in cfg.model.tasks.items():
-        components[name] = _with_dropout(registries.TASKS, _with_num_classes(name, choice, classes), cfg.model)
-    return components
+        components[name] = _with_num_classes(name, choice, classes)
+    rate = cfg.model.dropout_rate
+    return {name: with_dropout(registries.TASKS, choice, rate) for name, choice in components.items()}
 
 
 def _segmentation_options(cfg: Config, head: Component) -> dict[str, Any]:
-    heads = (head, *cfg.model.auxiliary_heads)
-    head, *auxiliary = [_with_dropout(registries.SEGMENTATION_HEADS, choice, cfg.model) for choice in heads]
-    options = {"head": head, "loss": cfg.training.seg_loss}
-    return {**options, "auxiliary_heads": tuple(auxiliary), "auxiliary_weight": cfg.training.auxiliary_weight}
+    auxiliary = {"auxiliary_heads": tuple(cfg.model.auxiliary_heads), "auxiliary_weight": cfg.training.auxiliary_weight}
+    return {"head": head, "loss": cfg.training.seg_loss, **auxiliary}
 
 
 def _detection_options(cfg: Config, head: Component) -> dict[str, Any]:
-    head = _with_dropout(registries.DETECTION_HEADS, head, cfg.model)
     losses = {"box_loss": cfg.training.det_loss, "class_loss": cfg.training.det_class_loss}
     selection = {key: getattr(cfg.model.detections, key) for key in type(cfg.model.detections).model_fields}
     return {"head": head, **losses, "assigner": cfg.training.det_assigner, **selection}
+
+
+def network_settings(cfg: Config) -> dict[str, Any]:
+    """Return what a config says of the network, its losses and its input, as plain values by section.
+
+    Left out are the numbers of classes, which may come from the data set, and what only sets the first weights.
+    """
+    sections = cfg.dump()
+    model = {key: value for key, value in sections["model"].items() if key not in _NOT_THE_NETWORK}
+    training = {key: sections["training"][key] for key in _LOSS_KEYS}
+    return {"model": model, "training": training, "data": {"preprocessing": sections["data"]["preprocessing"]}}
 
 
 def _with_num_classes(name: str, choice: Component, classes: Classes | None) -> Component:
@@ -169,23 +182,6 @@ def _build_neck(cfg: ModelConfig, feature_info: Sequence[FeatureInfo]) -> Any:
         head = cfg.detection_head.name if cfg.detection_head is not None else None
         raise ConfigError([f"model.share_neck: true, but detection head '{head}' names no neck: choose model.neck"])
     return registries.NECKS.build(choice, feature_info) if choice is not None else None
-
-
-def _with_dropout(registry: Registry[Any], choice: Component, cfg: ModelConfig) -> Component:
-    """Hand ``model.dropout_rate`` to a head or task that has the option and was not given its own."""
-    rate = cfg.dropout_rate
-    if "dropout_rate" in choice.options:
-        return choice
-    if "dropout_rate" in registry.option_names(choice.name):
-        return Component(choice.name, {**choice.options, "dropout_rate": rate})
-    if rate > 0:
-        logger.warning(
-            "%s '%s' has no option 'dropout_rate': model.dropout_rate=%g does not act in it",
-            registry.noun,
-            choice.name,
-            rate,
-        )
-    return choice
 
 
 def _replace_activations(model: MultiTaskModel, cfg: ModelConfig) -> None:

@@ -39,6 +39,7 @@ class MultiTaskModel(nn.Module):
 
     Attributes:
         origins: what gave each parameter its first value, by its name, where that is known; see `describe`.
+        settings: what the config said of the network, where there was one; `Trainer` compares its own with it.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class MultiTaskModel(nn.Module):
         self.classes = classes
         self.image_size = image_size
         self.origins: dict[str, str] = {}
+        self.settings: dict[str, Any] | None = None
 
     def forward(self, images: Tensor) -> dict[str, Any]:
         """Return each task's output, by task name.

@@ -85,3 +85,23 @@ def test_drop_path_and_dropout_reach_their_modules():
     model = build(backbone={"name": "test_convnext", "drop_path_rate": 0.2}, dropout_rate=0.25)
     assert max(getattr(m, "drop_prob", 0.0) or 0.0 for m in model.backbone.modules()) == pytest.approx(0.2)
     assert {m.p for m in model.modules() if isinstance(m, nn.Dropout2d)} == {0.25}
+
+
+@pytest.mark.parametrize("scheme", mtv.INITIALIZERS.own_names())
+@pytest.mark.parametrize("head", mtv.DETECTION_HEADS.own_names())
+def test_every_class_starts_near_its_prior_under_every_scheme(head, scheme):
+    model = build(segmentation_head=None, detection_head=head, init_scheme=scheme).train()
+    scores = model(torch.rand(4, 3, 128, 128))["det"].class_logits.sigmoid()
+    assert 0.005 < scores.mean() < 0.03
+
+
+@pytest.mark.parametrize("name", ["seg_loss", "det_loss", "det_assigner", "auxiliary_weight"])
+def test_a_trainer_refuses_losses_that_the_model_was_not_built_with(name):
+    other = {"seg_loss": "focal", "det_loss": "giou", "det_assigner": "atss", "auxiliary_weight": 0.1}[name]
+    config = mtv.Config(model=SMALL)
+    model = mtv.build_model(config)
+    assert mtv.Trainer(model, config, progress=False)
+    with pytest.raises(mtv.ConfigError, match=rf"training\.{name}: the model was built with .*, not with"):
+        mtv.Trainer(model, config.replace({f"training.{name}": other}), progress=False)
+    with pytest.raises(mtv.ConfigError, match=r"model\.activation: the model was built with 'relu', not with 'gelu'"):
+        mtv.Trainer(model, config.replace({"model.activation": "gelu"}), progress=False)

@@ -1,4 +1,4 @@
-"""Every benchmark runs as it stands, here on a small network and small images."""
+"""The benchmark of heads runs as it stands, here on a small network and small images."""
 
 import importlib.util
 import json

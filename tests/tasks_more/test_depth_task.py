@@ -184,4 +184,4 @@ def test_a_head_without_dropout_is_named(caplog):
 
     with caplog.at_level(logging.WARNING):
         TASKS.build(Component("depth", {"head": Component("plain"), "dropout_rate": 0.3}), INFO)
-    assert "segmentation head 'plain' has no option 'dropout_rate': 0.3 does not act" in caplog.text
+    assert "segmentation head 'plain' has no option 'dropout_rate': model.dropout_rate=0.3 does not act" in caplog.text

@@ -20,8 +20,8 @@ from mtvision.assigners.base import (
 from mtvision.ops.boxes import box_area
 from mtvision.registries import ASSIGNERS
 
-_LEVEL_RANGE = (4.0, 8.0)
-"""In strides; with strides of 8 to 128 the paper's m2 to m7: 0, 64, 128, 256, 512 and infinity."""
+_LEAST_DISTANCE = 4.0
+"""In strides of a level; with strides of 8 to 128 the paper's m2 to m7: 0, 64, 128, 256, 512 and infinity."""
 
 
 @ASSIGNERS.register("center_sampling")
@@ -30,8 +30,9 @@ class CenterSamplingAssigner:
     """Points near an object's centre, on the level of its size, learn it (Tian et al. 2019, FCOS, arXiv 1904.01355).
 
     A point learns an object if it lies within it and less than ``radius`` strides from its centre along both axes, and
-    if its largest distance to an edge is between 4 and 8 strides, exclusive (section 3.2); on the finest level from 0,
-    on the coarsest without end. Of several objects it learns the one with the smallest area, of equal ones the first.
+    if its largest distance to an edge is between 4 strides of its level and 4 of the next one, exclusive (section 3.2);
+    on the finest level from 0, on the coarsest without end. Of several objects it learns the one with the smallest
+    area, of equal ones the first.
 
     As in torchvision's ``FCOS``, which compares areas in steps of 8 square pixels only. A point that lies within a
     difficult object is ignored unless it learns another.
@@ -84,7 +85,8 @@ class CenterSamplingAssigner:
 
 def _on_its_level(farthest: Tensor, strides: Tensor) -> Tensor:
     """Tell where the largest distance to an edge ``(N, M, A)`` is one for the point's level, strides ``(A,)``."""
-    low, high = _LEVEL_RANGE
-    above = torch.where(strides == strides[0], 0.0, low * strides)
-    below = torch.where(strides == strides[-1], torch.inf, high * strides)
+    least = _LEAST_DISTANCE * strides.unique()  # of each level, finest first
+    level = torch.searchsorted(least, _LEAST_DISTANCE * strides)
+    above = torch.where(level == 0, 0.0, least[level])
+    below = torch.cat([least[1:], least.new_tensor([torch.inf])])[level]
     return (farthest > above) & (farthest < below)

@@ -1,5 +1,6 @@
 """The contract of a task: everything that is particular to it is behind these methods."""
 
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -7,16 +8,21 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from torch import Tensor, nn
 
 from mtvision.errors import DataError
+from mtvision.registry import Component, Registry
 
 if TYPE_CHECKING:
     from torchmetrics import MetricCollection
+
+
+logger = logging.getLogger(__name__)
 
 
 class Task(nn.Module, ABC):
     """Head + loss + postprocess + metrics.
 
     Attributes:
-        main_metric: the entry of ``metrics().compute()`` that stands for the task in a combined score.
+        main_metric: the entry of ``metrics().compute()`` that stands for the task in a combined score, a fraction in
+            [0, 1] of which more is better.
         class_metrics: the entries that hold one value a class.
     """
 
@@ -65,3 +71,22 @@ class Task(nn.Module, ABC):
     @abstractmethod
     def metrics(self) -> "MetricCollection":
         """Return new metrics; ``update(predictions, truths)`` takes two lists; a truth of None is skipped."""
+
+
+def with_dropout(registry: Registry[Any], choice: Component, rate: float) -> Component:
+    """Return a choice with ``dropout_rate`` where the part has that option and was not given its own.
+
+    A part without the option is named in the log, since the rate does not act in it.
+    """
+    if "dropout_rate" in choice.options:
+        return choice
+    if "dropout_rate" in registry.option_names(choice.name):
+        return Component(choice.name, {**choice.options, "dropout_rate": rate})
+    if rate > 0:
+        logger.warning(
+            "%s '%s' has no option 'dropout_rate': model.dropout_rate=%g does not act in it",
+            registry.noun,
+            choice.name,
+            rate,
+        )
+    return choice

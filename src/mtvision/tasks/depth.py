@@ -13,7 +13,7 @@ from mtvision.errors import ConfigError, DataError
 from mtvision.layers.resize import resize_to
 from mtvision.registries import SEGMENTATION_HEADS, TASKS
 from mtvision.registry import Component
-from mtvision.tasks.base import Task
+from mtvision.tasks.base import Task, with_dropout
 from mtvision.types import FeatureInfo
 
 if TYPE_CHECKING:
@@ -206,17 +206,5 @@ def depth(
     Raises:
         ConfigError: if ``max_depth`` is not above ``min_depth``, or the head does not fit the features.
     """
-    built = SEGMENTATION_HEADS.build(_with_dropout(head, dropout_rate), feature_info, 1)
+    built = SEGMENTATION_HEADS.build(with_dropout(SEGMENTATION_HEADS, head, dropout_rate), feature_info, 1)
     return DepthTask(built, _LOSSES[loss], min_depth=min_depth, max_depth=max_depth)
-
-
-def _with_dropout(head: Component, rate: float) -> Component:
-    if "dropout_rate" in head.options:
-        return head
-    if "dropout_rate" in SEGMENTATION_HEADS.option_names(head.name):
-        return Component(head.name, {**head.options, "dropout_rate": rate})
-    if rate > 0:
-        logger.warning(
-            "segmentation head '%s' has no option 'dropout_rate': %g does not act in the depth task", head.name, rate
-        )
-    return head

@@ -24,7 +24,7 @@ from mtvision.registries import (
 )
 from mtvision.registry import Component
 from mtvision.suppression import Suppression
-from mtvision.tasks.base import Task
+from mtvision.tasks.base import Task, with_dropout
 from mtvision.tasks.selection import Selection, level_index, select_detections
 from mtvision.types import DetectionPrediction, DetectionTarget, FeatureInfo
 
@@ -255,6 +255,7 @@ def detection(
     nms_threshold: Threshold | None = None,
     max_detections: Annotated[int, Field(ge=1)] = 100,
     candidates: Annotated[int, Field(ge=1)] = 1000,
+    dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0,
 ) -> DetectionTask:
     """Object detection: boxes with a class and a score.
 
@@ -270,9 +271,10 @@ def detection(
         nms_threshold: IoU above which a detection suppresses a worse one; None: as the head's recipe says.
         max_detections: an image.
         candidates: detections of one image and level that enter the suppression, the best ones.
+        dropout_rate: of the head, where it has such an option and was not given its own.
     """
     return DetectionTask(
-        DETECTION_HEADS.build(head, feature_info, num_classes),
+        DETECTION_HEADS.build(with_dropout(DETECTION_HEADS, head, dropout_rate), feature_info, num_classes),
         num_classes,
         BOX_LOSSES.build(box_loss),
         CLASSIFICATION_LOSSES.build(class_loss),

@@ -12,7 +12,7 @@ from mtvision.errors import ConfigError
 from mtvision.layers.resize import resize_to
 from mtvision.registries import SEGMENTATION_HEADS, SEGMENTATION_LOSSES, TASKS, Loss
 from mtvision.registry import Component
-from mtvision.tasks.base import Task
+from mtvision.tasks.base import Task, with_dropout
 from mtvision.types import VOID, FeatureInfo
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ class SegmentationTask(Task):
         loss: ``loss(logits (N, C, H, W), mask (N, H, W)) -> scalar`` in which 255 does not count; if it has a method
             ``parts`` that returns its terms by name, they are told apart in logs.
         auxiliary_heads: heads like ``head`` whose losses train the features that they look at (deep supervision: Lee et
-            al. 2015, arXiv 1409.5185); they are computed in evaluation too, so that losses mean the same there.
+            al. 2015, arXiv 1409.5185). They are computed in evaluation too, so that losses mean the same there; to
+            spare that in use, empty the task's ``auxiliary_heads`` after training.
         auxiliary_weight: of the loss of each auxiliary head (0.4: Zhao et al. 2017, PSPNet, arXiv 1612.01105).
 
     Raises:
@@ -141,6 +142,7 @@ def segmentation(
     num_classes: Annotated[int, Field(ge=2, le=255)],
     auxiliary_heads: tuple[Annotated[Component, In(SEGMENTATION_HEADS)], ...] = (),
     auxiliary_weight: Annotated[float, Field(ge=0)] = 0.4,
+    dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0,
 ) -> SegmentationTask:
     """Semantic segmentation: one class a pixel.
 
@@ -151,11 +153,9 @@ def segmentation(
         num_classes: the background included.
         auxiliary_heads: further heads of that registry, which only add losses.
         auxiliary_weight: of the loss of each of them.
+        dropout_rate: of the heads that have such an option and were not given their own.
     """
-    return SegmentationTask(
-        SEGMENTATION_HEADS.build(head, feature_info, num_classes),
-        num_classes,
-        SEGMENTATION_LOSSES.build(loss),
-        auxiliary_heads=[SEGMENTATION_HEADS.build(choice, feature_info, num_classes) for choice in auxiliary_heads],
-        auxiliary_weight=auxiliary_weight,
-    )
+    choices = [with_dropout(SEGMENTATION_HEADS, choice, dropout_rate) for choice in (head, *auxiliary_heads)]
+    main, *others = [SEGMENTATION_HEADS.build(choice, feature_info, num_classes) for choice in choices]
+    criterion = SEGMENTATION_LOSSES.build(loss)
+    return SegmentationTask(main, num_classes, criterion, auxiliary_heads=others, auxiliary_weight=auxiliary_weight)

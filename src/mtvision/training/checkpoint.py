@@ -23,7 +23,7 @@ from mtvision.errors import CheckpointError, ConfigError
 from mtvision.factory import build_model
 from mtvision.model import MultiTaskModel
 from mtvision.training.history import with_nan, without_nan
-from mtvision.types import Classes
+from mtvision.types import STANDARD_TASKS, Classes
 
 FORMAT = 1
 STATE_KEYS = {"epoch", "monitor", "optimizer", "random"}
@@ -87,7 +87,7 @@ def save_checkpoint(
     weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
     save_file(weights, new / WEIGHTS)
     classes = model.classes
-    names = {"seg": list(classes.segmentation), "det": list(classes.detection)} if classes else None
+    names = {task: list(classes.names(task)) for task in (*STANDARD_TASKS, *classes.others)} if classes else None
     write_json(new / DESCRIPTION, asdict(Description(config.dump(), names, epoch, dict(metrics), versions())))
     if state is not None:
         torch.save(dict(state), new / STATE)
@@ -160,8 +160,9 @@ def load_model(path: str | Path, which: str = "best") -> MultiTaskModel:
             f"{folder / DESCRIPTION}: its config cannot be used here (a part of one's own must be registered first: "
             f"import its script): {error}"
         ) from None
-    names = description.classes
-    classes = Classes(tuple(names["seg"]), tuple(names["det"])) if names else None
+    names = {task: tuple(listed) for task, listed in (description.classes or {}).items()}
+    others = {task: listed for task, listed in names.items() if task not in STANDARD_TASKS}
+    classes = Classes(names["seg"], names["det"], others) if names else None
     model = build_model(config, classes=classes)
     load_weights(model, folder)
     model.origins = all_from(model, "checkpoint")

@@ -62,7 +62,8 @@ class Loop:
             shape = " x ".join(map(str, images.shape))
             raise TrainingError(
                 f"batch norm has a single value a channel to normalise with, images {shape}: "
-                "choose a larger training.batch_size or data.image_size"
+                "choose a larger training.batch_size or data.image_size; with a head that pools the whole "
+                "image, such as deeplabv3, only the batch helps, or model.norm: group"
             ) from None
         return outputs
 

@@ -57,6 +57,13 @@ def _check_names(model: MultiTaskModel, settings: TrainingConfig, directions: Ma
             f"training.monitor: unknown metric '{settings.monitor}'.{did_you_mean(settings.monitor, directions)} "
             f"Available: {', '.join(directions)}"
         )
+    for name in model.tasks if settings.monitor == "score" else ():
+        main = f"{name}/{model.task(name).main_metric}"
+        if directions.get(main) is not True:
+            problems.append(
+                f"training.monitor: 'score' is a mean of what is better when higher, and '{main}' is no such metric; "
+                f"monitor another one. Available: {', '.join(directions)}"
+            )
     known = {*model.tasks, "seg", "det"}  # the default weights name both, also where one head is null
     problems += [
         f"training.loss_weights.{name}: the model has no such task.{did_you_mean(name, known)}"

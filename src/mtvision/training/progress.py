@@ -54,8 +54,10 @@ class Reporter:
         self._console.print(text)
 
     def table(self, title: str, rows: Mapping[str, Mapping[str, float]]) -> None:
-        """Write a table: a line for each class, a column for each metric."""
+        """Write a table: a line for each class, a column for each metric; nothing where there is none."""
         names = list(dict.fromkeys(name for values in rows.values() for name in values))
+        if not names:
+            return
         table = Table("class", *rows, title=title, title_justify="left")
         for name in names:
             table.add_row(name, *(_fraction(values.get(name, math.nan)) for values in rows.values()))

@@ -10,10 +10,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from mtvision.config import Config, as_config
+from mtvision.config_errors import flat_differences
 from mtvision.data.loader import build_loader
 from mtvision.data.preprocessing import compute_statistics
 from mtvision.data.sampler import PairedDataset, TransformedDataset
-from mtvision.errors import CheckpointError, TrainingError
+from mtvision.errors import CheckpointError, ConfigError, TrainingError
+from mtvision.factory import network_settings
 from mtvision.losses.class_counts import fill_class_counts
 from mtvision.model import MultiTaskModel
 from mtvision.registries import OPTIMIZERS
@@ -49,14 +51,15 @@ class Trainer:
 
     Args:
         model: any `MultiTaskModel`.
-        config: a `Config`, a mapping or the path of a YAML file; its ``model`` section is only written down.
+        config: a `Config`, a mapping or the path of a YAML file. What it says of the network and its losses must be
+            what the model was built with, since a checkpoint is loaded by it.
         run_dir: folder for ``config.yaml, history.jsonl, summary.json, checkpoints/, plots/``; ``system.run_dir`` if
             None. Without either, nothing is written.
         progress: whether to show a bar and a row an epoch.
 
     Raises:
         ConfigError: for any problem of the config, also for a ``training.monitor`` or ``training.loss_weights`` that
-            names nothing of this model.
+            names nothing of this model, or where the model was built from a config that says otherwise of the network.
     """
 
     def __init__(
@@ -74,6 +77,7 @@ class Trainer:
         self.reporter = Reporter(progress)
         self.history = History()
         self.monitor = Monitor(model, self.config.training)
+        _check_same_network(model, self.config)
 
     def fit(self, train: Data, val: Data | None = None, *, resume: bool = False) -> History:
         """Train for ``system.epochs`` epochs, scoring ``val`` after each.
@@ -228,3 +232,21 @@ def _warn_of_idle_tasks(model: MultiTaskModel, losses: Mapping[str, float]) -> N
 
 def _named(split: str, losses: Mapping[str, float]) -> dict[str, float]:
     return {f"{split}/loss" if name == "loss" else f"{split}/loss/{name}": value for name, value in losses.items()}
+
+
+def _check_same_network(model: MultiTaskModel, config: Config) -> None:
+    """Refuse a config that describes another network than that of the model; one put together from parts has none.
+
+    Raises:
+        ConfigError: with each difference.
+    """
+    if model.settings is None:
+        return
+    differences = flat_differences(model.settings, network_settings(config))
+    if differences:
+        raise ConfigError(
+            [
+                f"{key}: the model was built with {built!r}, not with {given!r}; build it from this config"
+                for key, (built, given) in differences.items()
+            ]
+        )

@@ -25,7 +25,8 @@ class FCOSHead(TowerHead):
     later version (arXiv 2006.09214) and in torchvision, whose outputs, losses and detections it has with the same
     weights. torchvision takes strides as ``image size // feature size``; here they are the nominal ones, which differ
     where the image is no multiple of the coarsest. The score threshold of the recipe is the paper's 0.05, where
-    torchvision's constructor has 0.2.
+    torchvision's constructor has 0.2. torchvision's losses are ``det_loss: giou`` and
+    ``det_class_loss: {name: focal, alpha: 0.25}``.
 
     Args:
         feature_info: of the neck.

@@ -28,7 +28,8 @@ class RetinaNetHead(TowerHead):
     the width, in whole pixels. The regression is the change of centre in anchor sides and the logarithm of the change
     of the sides; a coordinate loss (L1) compares just that. With the same weights it has torchvision's outputs, losses
     and detections. torchvision takes strides as ``image size // feature size``; here they are the nominal ones, which
-    differ where the image is no multiple of the coarsest.
+    differ where the image is no multiple of the coarsest. torchvision's losses are ``det_loss: l1`` and
+    ``det_class_loss: {name: focal, alpha: 0.25}``.
 
     Args:
         feature_info: of the neck.

@@ -18,6 +18,7 @@ from mtvision.ops.points import grid_points
 from mtvision.types import FeatureInfo
 
 _MOST_GROUPS, _CHANNELS_PER_GROUP = 32, 8
+_PREDICTOR_STD = 0.01
 _INITIAL_DISTANCE = 2.0
 """Strides from a point to each edge before training: boxes of 4 strides, 32 to 128 pixels, overlap usual objects."""
 
@@ -155,6 +156,7 @@ class TowerHead(DetectionHead):
         self.levels = levels
         self.num_classes = num_classes
         self.width = width
+        self.unnormalized = towers.norm is None
         self.prior_probability = prior_probability
         self.class_tower = _tower(levels.channels, width, towers)
         self.box_tower = _tower(levels.channels, width, towers)
@@ -164,7 +166,13 @@ class TowerHead(DetectionHead):
         self.reset_prior()
 
     def reset_prior(self) -> None:
-        """Set the class bias so that every class starts at ``prior_probability``: -log((1 - p) / p)."""
+        """Let every class start at ``prior_probability``: the bias is -log((1 - p) / p).
+
+        Behind towers without norm the weights are drawn from N(0, 0.01²), as in RetinaNet (Lin et al. 2017, section
+        4.1): an init scheme's would be so large that logits are anything but the bias.
+        """
+        if self.unnormalized:
+            nn.init.normal_(self.class_predictor.weight, std=_PREDICTOR_STD)
         bias = self.class_predictor.bias
         if bias is not None:
             prior = self.prior_probability
