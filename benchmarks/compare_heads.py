@@ -51,24 +51,28 @@ def main(
     batch: int = 16,
     seeds: Sequence[int] = (42,),
     backbone: str = "resnet18",
+    weights: Path | None = None,
+    lr: float = 0.002,
 ) -> list[dict[str, Any]]:
     rows = []
     for seed in seeds:
         for head in heads:
-            config = _config(data_root, task, head, size, batch, seed, backbone)
+            config = _config(data_root, task, head, size, batch, seed)
+            config = config.replace({"training.lr": lr, "model.backbone": backbone})
+            if weights is not None:  # with the activation that they were learned with
+                config = config.replace({"model.pretrained": str(weights), "model.activation": None})
             row = {"head": head, "seed": seed, **_train(config, budget)}
             rows.append(row)
             print(_line(row), flush=True)
     return rows
 
 
-def _config(root: Path, task: str, head: str, size: int, batch: int, seed: int, backbone: str) -> mtv.Config:
+def _config(root: Path, task: str, head: str, size: int, batch: int, seed: int) -> mtv.Config:
     other = KEYS["det" if task == "seg" else "seg"]
     change = VARIANTS.get(head, {})
     return mtv.Config(
         system={"seed": seed, "device": "cpu"},
         model={
-            "backbone": backbone,
             other: None,
             **({} if "model" in change else {KEYS[task]: head}),
             **change.get("model", {}),
@@ -127,11 +131,13 @@ if __name__ == "__main__":
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42])
     parser.add_argument("--backbone", default="resnet18")
+    parser.add_argument("--weights", type=Path, help="of the backbone; from scratch without")
+    parser.add_argument("--lr", type=float, default=0.002)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     registry = mtv.SEGMENTATION_HEADS if options.task == "seg" else mtv.DETECTION_HEADS
     names = options.heads or registry.names()
-    sizes = {"size": options.size, "batch": options.batch, "seeds": options.seeds, "backbone": options.backbone}
-    found = main(options.data_root, options.task, names, options.budget, **sizes)
+    settings = {key: getattr(options, key) for key in ("size", "batch", "seeds", "backbone", "weights", "lr")}
+    found = main(options.data_root, options.task, names, options.budget, **settings)
     if options.json:
         options.json.write_text(json.dumps(found, indent=2))
