@@ -19,11 +19,15 @@ import torch
 
 import mtvision as mtv
 
-LIGHT_NECK = {"name": "fpn", "extra_levels": 2}
+LIGHT_NECK = {"name": "fpn", "channels": 64, "extra_levels": 2}
 FOCAL = {"name": "focal", "alpha": 0.25}
 VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "fcos": {"training": {"det_loss": "giou", "det_class_loss": FOCAL}},
     "retinanet": {"training": {"det_loss": "l1", "det_class_loss": FOCAL}},
+    "retinanet, group norm": {
+        "model": {"detection_head": {"name": "retinanet", "norm": "group"}},
+        "training": {"det_loss": "l1", "det_class_loss": FOCAL},
+    },
     "fcos, light": {
         "model": {"detection_head": {"name": "fcos", "num_convs": 1}, "neck": LIGHT_NECK},
         "training": {"det_loss": "giou", "det_class_loss": FOCAL},
@@ -32,10 +36,13 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
         "model": {"detection_head": {"name": "retinanet", "num_convs": 1}, "neck": LIGHT_NECK},
         "training": {"det_loss": "l1", "det_class_loss": FOCAL},
     },
-    "fpn, pan neck": {"model": {"detection_head": "fpn", "neck": "pan"}},
-    "fpn, bifpn neck": {"model": {"detection_head": "fpn", "neck": "bifpn"}},
+    "fpn, 128 channels": {"model": {"detection_head": "fpn", "neck": {"name": "fpn", "channels": 128}}},
+    "single_scale, 128 channels": {"model": {"detection_head": {"name": "single_scale", "channels": 128}}},
+    "fpn, pan neck": {"model": {"detection_head": "fpn", "neck": {"name": "pan", "channels": 64}}},
+    "fpn, bifpn neck": {"model": {"detection_head": "fpn", "neck": {"name": "bifpn", "channels": 64}}},
 }
-"""What a row changes besides the head of its name. Light: as wide and deep as the head `fpn`."""
+"""What a row changes besides the head of its name. Light: as wide and deep as the head `fpn`. `retinanet` is as in the
+paper, without norms; with group norm it is torchvision's second version."""
 
 KEYS = {"seg": "segmentation_head", "det": "detection_head"}
 PROBE_STEPS = 4
@@ -111,13 +118,15 @@ def _epoch_seconds(config: mtv.Config, train: Any) -> float:
             began = time.process_time()
         if steps > PROBE_STEPS:
             break
+    if steps < 2:
+        raise SystemExit("the probe needs at least two batches: take a smaller --batch or more images")
     return (time.process_time() - began) / (steps - 1) * len(loader)
 
 
 def _line(row: dict[str, Any]) -> str:
     scores = "  ".join(f"{key} {value:.3f}" for key, value in row.items() if "/" in key)
     return (
-        f"{row['head']:<18} seed {row['seed']:<3} {row['epochs']:4d} epochs {row['cpu_seconds']:7.0f} CPU s  {scores}"
+        f"{row['head']:<22} seed {row['seed']:<3} {row['epochs']:4d} epochs {row['cpu_seconds']:7.0f} CPU s  {scores}"
     )
 
 

@@ -27,21 +27,62 @@ print(mtv.SEGMENTATION_HEADS.describe("fcn"))  # the same part with a text for e
 
 Parts of your own stand beside these and are checked alike; see the [readme](../README.md#a-part-of-your-own).
 
-Of a head, "compiles" means one graph without breaks by `torch.compile`, and "exports" means `torch.export` with any
-batch, height and width (of a detection head: more than one cell on the coarsest level); `tests/heads_seg` and
-`tests/heads_det` try both on every registered head.
+Of backbones, necks, heads, norms, activations and tasks, all that an exported model runs:
+
+* "compiles" means one graph without breaks by `torch.compile`;
+* "exports" means `torch.export` with any batch, height and width of which the coarsest feature has more than one row
+  and one column: from 33 pixels at stride 32 (64 where a backbone rounds down, as convnext does), from 129 at stride
+  128, to which the necks of `fcos` and `retinanet` go. A program refuses what is smaller, or is right there too;
+* "not with" names what a part refuses when the model is built or trained.
+
+The tests try all of it: each part by its contract, backbones by the families of `tests/families.py`, each of which
+meets every neck and every head. Losses, assigners, suppressions and initializers are no part of the forward pass that
+is exported.
 """
 
-FROM_TIMM: Final = {
-    "BACKBONES": ("resnet18", "Any of timm's models with feature maps.", "Wightman 2019"),
-    "OPTIMIZERS": ("lamb", "Any of timm's optimizers, with its own defaults.", "Wightman 2019"),
-}
-"""Registries with timm's names behind them: one of those, what they are, their source."""
+FROM_TIMM: Final = {"BACKBONES": "resnet18", "OPTIMIZERS": "lamb"}
+"""Registries with timm's names behind them: one of those."""
 
-HEADS: Final = ("SEGMENTATION_HEADS", "DETECTION_HEADS")
-EXCEPTIONS: Final[Mapping[tuple[str, str], Mapping[str, str]]] = {}
-"""What does not hold: ``{("DETECTION_HEADS", "name"): {"exports": "no: why"}}``; keys as in `ABILITIES`."""
-ABILITIES: Final = ("compiles", "exports")
+IN_THE_FORWARD_PASS: Final = (
+    "BACKBONES",
+    "NECKS",
+    "SEGMENTATION_HEADS",
+    "DETECTION_HEADS",
+    "NORMS",
+    "ACTIVATIONS",
+    "TASKS",
+)
+ABILITIES: Final = {"compiles": "yes", "exports": "yes", "not with": ""}
+"""Columns of those roles, and what they say where there is no exception."""
+
+ONE_STRIDE: Final = "backbones of one stride (plain ViT)"
+ONE_IMAGE: Final = "one image a batch in training"
+SEVERAL_WIDTHS: Final = "features of several widths: no neck, or `none`"
+OF_ITS_HEAD: Final = "what its head is not with"
+EXCEPTIONS: Final[Mapping[tuple[str, str], Mapping[str, str]]] = {
+    ("BACKBONES", "resnet18"): {
+        "exports": "yes; swin at one fixed size only: `torch.export` for any does not finish in five minutes"
+    },
+    ("NECKS", "bifpn"): {"not with": f"{ONE_STRIDE}, without `extra_levels`"},
+    ("NECKS", "none"): {"not with": "detection heads `fcos`, `fpn`, `retinanet` on features of several widths"},
+    ("SEGMENTATION_HEADS", "deeplabv3"): {"not with": ONE_IMAGE},
+    ("SEGMENTATION_HEADS", "deeplabv3plus"): {"not with": f"{ONE_STRIDE}; {ONE_IMAGE}"},
+    ("SEGMENTATION_HEADS", "fcn"): {"not with": ONE_STRIDE},
+    ("SEGMENTATION_HEADS", "fpn"): {"not with": ONE_STRIDE},
+    ("SEGMENTATION_HEADS", "pspnet"): {"not with": ONE_IMAGE},
+    ("SEGMENTATION_HEADS", "segformer"): {"not with": ONE_STRIDE},
+    ("SEGMENTATION_HEADS", "unet"): {"not with": ONE_STRIDE},
+    ("SEGMENTATION_HEADS", "upernet"): {"not with": f"{ONE_STRIDE}; {ONE_IMAGE}"},
+    ("DETECTION_HEADS", "fcos"): {"not with": SEVERAL_WIDTHS},
+    ("DETECTION_HEADS", "fpn"): {"not with": SEVERAL_WIDTHS},
+    ("DETECTION_HEADS", "retinanet"): {"not with": SEVERAL_WIDTHS},
+    ("NORMS", "frozen"): {"not with": "`zero_init_residual: true`"},
+    ("NORMS", "sync"): {"not with": "several processes on CPUs"},
+    ("TASKS", "depth"): {"not with": OF_ITS_HEAD},
+    ("TASKS", "detection"): {"not with": OF_ITS_HEAD},
+    ("TASKS", "segmentation"): {"not with": OF_ITS_HEAD},
+}
+"""What does not hold; keys as in `ABILITIES`."""
 
 
 def page() -> str:
@@ -55,7 +96,8 @@ def _section(role: str, registry: Registry[Any], keys: Mapping[Registry[Any], li
     owner = "mtv" if role in mtv.__all__ else "mtvision.registries"
     chosen = " and ".join(f"`{key}`" for key in keys.get(registry, []))
     place = f"`{owner}.{role}`" + (f", in the config {chosen}." if chosen else ".")
-    columns = ["name", "what it is", "source", "options", *(ABILITIES if role in HEADS else ())]
+    columns = ["name", "what it is", "source", "options"]
+    columns += [*(["recipe"] if role == "DETECTION_HEADS" else []), *(ABILITIES if role in IN_THE_FORWARD_PASS else [])]
     rows = [columns, *_rows(role, registry)]
     lines = [_joined(row) for row in rows]
     lines.insert(1, "|" + "---|" * len(columns))
@@ -66,17 +108,20 @@ def _rows(role: str, registry: Registry[Any]) -> Iterator[list[str]]:
     for name in registry.own_names():
         if registry.get(name).__module__.partition(".")[0] != "mtvision":  # a plugin: the page is the library's
             continue
-        row = [f"`{name}`", *_cells(registry.describe(name))]
-        exceptions = EXCEPTIONS.get((role, name), {})
-        yield row + [exceptions.get(ability, "yes") for ability in ABILITIES] if role in HEADS else row
+        yield [f"`{name}`", *_cells(role, registry.describe(name))]
     if role in FROM_TIMM:
-        example, what, source = FROM_TIMM[role]
-        yield [f"`{example}`, ...", what, source, _cells(registry.describe(example))[-1]]
+        example = FROM_TIMM[role]
+        yield [f"`{example}`, ...", *_cells(role, registry.describe(example))]
 
 
-def _cells(part: Description) -> list[str]:
-    options = [_option(key, part) for key in part.options]
-    return [part.summary, _linked(part.source), "<br>".join(options)]
+def _cells(role: str, part: Description) -> list[str]:
+    cells = [part.summary, _linked(part.source), "<br>".join(_option(key, part) for key in part.options)]
+    if role == "DETECTION_HEADS":
+        cells.append("<br>".join(f"`{key}`: `{default_text(value)}`" for key, value in part.recipe.items()))
+    if role in IN_THE_FORWARD_PASS:
+        exceptions = EXCEPTIONS.get((role, part.name), {})
+        cells += [exceptions.get(ability, usual) for ability, usual in ABILITIES.items()]
+    return cells
 
 
 def _option(key: str, part: Description) -> str:

@@ -1,26 +1,33 @@
 """What every detection head must satisfy, on the neck that it names: a new one costs its author one line of test."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.export import Dim
 
 import mtvision.assigners
 import mtvision.backbones
 import mtvision.heads.detection
 import mtvision.necks  # noqa: F401 - the four fill their registries
-from contract import Pyramid, check_compiles, check_state_dict
+from contract import (
+    Pyramid,
+    check_compiles,
+    check_exported,
+    check_refused_or_equal,
+    check_state_dict,
+    export_dynamic,
+)
+from families import CHANNELS
 from mtvision.losses.boxes import complete_iou_loss
 from mtvision.losses.classification import sigmoid_focal_loss
 from mtvision.registries import ASSIGNERS, BACKBONES, DETECTION_HEADS, NECKS
 from mtvision.registry import Component
 from mtvision.tasks.detection import DetectionTask
+from mtvision.types import FeatureInfo
 
 NUM_CLASSES = 3
-CHANNELS = 16
-"""Of the necks: those of the recipes would take most of the time."""
+LOSSES = (complete_iou_loss, sigmoid_focal_loss)
 
 
 class DetectionModel(nn.Module):
@@ -38,15 +45,19 @@ class DetectionModel(nn.Module):
         head: Component,
         backbone: str | None = None,
         neck: Component | None = None,
-        losses: tuple[Any, Any] = (complete_iou_loss, sigmoid_focal_loss),
+        losses: tuple[Any, Any] = LOSSES,
     ) -> None:
         super().__init__()
         self.backbone: Any = Pyramid() if backbone is None else BACKBONES.build(backbone, False)
         recipe: Any = getattr(DETECTION_HEADS.get(head.name), "recipe", None)
         chosen = neck or _narrow(recipe.neck)
         self.neck: Any = None if chosen is None else NECKS.build(chosen, self.backbone.feature_info)
-        built = DETECTION_HEADS.build(head, (self.neck or self.backbone).feature_info, NUM_CLASSES)
-        self.task = DetectionTask(built, NUM_CLASSES, *losses, ASSIGNERS.build(recipe.assigner))
+        self.task = detection_task(head, self.neighbour.feature_info, losses)
+
+    @property
+    def neighbour(self) -> Any:
+        """What stands before the head."""
+        return self.backbone if self.neck is None else self.neck
 
     def features(self, images: Tensor) -> Any:
         features = self.backbone(images)
@@ -54,6 +65,15 @@ class DetectionModel(nn.Module):
 
     def forward(self, images: Tensor) -> Any:
         return self.task(self.features(images), (images.shape[-2], images.shape[-1]))
+
+
+def detection_task(
+    head: Component, feature_info: Sequence[FeatureInfo], losses: tuple[Any, Any] = LOSSES
+) -> DetectionTask:
+    """Return a task with the head's recipe."""
+    recipe: Any = getattr(DETECTION_HEADS.get(head.name), "recipe", None)
+    built = DETECTION_HEADS.build(head, feature_info, NUM_CLASSES)
+    return DetectionTask(built, NUM_CLASSES, *losses, ASSIGNERS.build(recipe.assigner))
 
 
 def _narrow(neck: Component | None) -> Component | None:
@@ -74,28 +94,30 @@ def target_of(boxes: Tensor) -> dict[str, Tensor]:
 def check_detection_head(name: str, **options: Any) -> None:
     """Check all but compilation and export, which take their time: see the last two functions."""
     for size in ((64, 64), (65, 97), (33, 40)):
-        check_maps(detection_model(name, **options), size)
+        model = detection_model(name, **options)
+        check_maps(model.task, model.neighbour.feature_info, model.features(torch.rand(2, 3, *size)), size)
     check_gradients(detection_model(name, **options).train())
     check_any_targets(lambda: detection_model(name, **options))
     images = torch.randn(2, 3, 65, 97)
     check_state_dict(detection_model(name, **options), DetectionModel(Component(name, options)).eval(), images)
 
 
-def check_maps(model: DetectionModel, size: tuple[int, int]) -> None:
-    """Check shapes; that points are of the strides of the neck's features; and that boxes are decoded in float32."""
-    output = model(torch.rand(2, 3, *size))
+def check_maps(
+    task: DetectionTask, info: Sequence[FeatureInfo], features: Sequence[Tensor], size: tuple[int, int]
+) -> None:
+    """Check shapes; that points are of the strides of the features; and that boxes are decoded in float32."""
+    output = task(features, size)
     count = len(output.points)
     assert output.class_logits.shape == (2, count, NUM_CLASSES)
     assert output.box_regression.shape == (2, count, 4)
     assert output.points.shape in ((count, 3), (count, 5))
     assert output.image_size.tolist() == list(size)
-    maps = model.task.head(model.features(torch.rand(2, 3, *size)))
+    maps = task.head(features)
     assert maps.centerness is None or maps.centerness.shape == (2, count)
     strides = output.points[:, 2]
-    published = {info.stride for info in (model.neck or model.backbone).feature_info}
-    assert set(strides.tolist()) <= published
+    assert set(strides.tolist()) <= {each.stride for each in info}
     assert torch.equal(strides, strides.sort().values), "levels finest first"
-    boxes = model.task.head.decode(output.box_regression.half(), output.points)
+    boxes = task.head.decode(output.box_regression.half(), output.points)
     assert boxes.shape == (2, count, 4)
     assert boxes.dtype == torch.float32
 
@@ -154,11 +176,9 @@ def check_detection_export(name: str, **options: Any) -> None:
     on the coarsest level.
     """
     model = detection_model(name, **options)
-    coarsest = max(info.stride for info in (model.neck or model.backbone).feature_info)
-    dynamic = ({0: Dim.DYNAMIC, 2: Dim.DYNAMIC, 3: Dim.DYNAMIC},)
-    example = torch.randn(2, 3, coarsest + 32, coarsest + 64)
-    exported = torch.export.export(model, (example,), dynamic_shapes=dynamic).module()
-    for batch, height, width in ((1, 1, 129), (3, 160, 31)):
-        images = torch.randn(batch, 3, coarsest + height, coarsest + width)
-        with torch.no_grad():
-            torch.testing.assert_close(exported(images), model(images), rtol=1e-4, atol=1e-5)
+    coarsest = max(info.stride for info in model.neighbour.feature_info)
+    exported = export_dynamic(model, (coarsest + 32, coarsest + 64))
+    smallest = coarsest + 1
+    sizes = ((1, smallest, coarsest + 129), (3, coarsest + 160, coarsest + 31), (2, smallest, smallest))
+    check_exported(model, exported, sizes)
+    check_refused_or_equal(model, exported, smallest)

@@ -6,11 +6,13 @@ from pydantic import ValidationError
 from torch import nn
 
 import mtvision as mtv
+from contract import check_compiles, check_export
+from families import FAMILIES, ONE_STRIDE
 from mtvision.activations import is_nonlinearity, replace_activations
 from mtvision.registries import ACTIVATIONS
 from mtvision.registry import Component
 
-MODELS = ["test_resnet", "test_efficientnet", "mobilenetv3_small_050", "test_convnext", "swin_tiny_patch4_window7_224"]
+MODELS = [name for name in FAMILIES if name != ONE_STRIDE]
 
 FORMULAS = {
     "relu": lambda x: x.clamp(min=0),
@@ -29,6 +31,13 @@ FORMULAS = {
 def test_formula(name):
     x = torch.linspace(-8, 8, 101)
     torch.testing.assert_close(ACTIVATIONS.build(name)(x.clone()), FORMULAS[name](x), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS.names())
+def test_compiles_and_exports(name):
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, 32, 1), ACTIVATIONS.build(name), nn.Conv2d(8, 4, 1)).eval()
+    check_compiles(model)
+    check_export(model)
 
 
 @pytest.mark.parametrize(

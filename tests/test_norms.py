@@ -372,9 +372,7 @@ def test_refusals_name_every_problem_and_change_nothing():
     before = list(model)
     with pytest.raises(ConfigError) as caught:
         replace_norms(model, Component("group", {"num_groups": 8}))
-    assert caught.value.problems == tuple(
-        f"norm 'group': num_groups=8 does not divide the {width} channels of a layer" for width in (12, 10)
-    )
+    assert caught.value.problems == ("norm 'group': num_groups=8 does not divide the 10 or 12 channels of a layer",)
     assert list(model) == before
     with pytest.raises(ConfigError, match="norm 'frozen': a batch norm of 8 channels keeps no statistics"):
         replace_norms(nn.Sequential(nn.BatchNorm2d(8, track_running_stats=False)), "frozen")

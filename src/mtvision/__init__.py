@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from mtvision import activations, assigners, backbones, data, heads, initializers, losses, necks, norms, suppression
+from mtvision.assigners.base import Assignment
 from mtvision.config import Config
 from mtvision.data import build_dataset, build_loader
 from mtvision.errors import CheckpointError, ConfigError, DataError, MtvisionError, RegistryError, TrainingError
@@ -22,6 +23,7 @@ from mtvision.registries import (
     ASSIGNERS,
     AUGMENTATIONS,
     BACKBONES,
+    BALANCERS,
     BOX_LOSSES,
     CLASSIFICATION_LOSSES,
     DATASETS,
@@ -38,25 +40,31 @@ from mtvision.registries import (
     TASKS,
 )
 from mtvision.tasks.base import Task
-from mtvision.training import optimizers, schedule  # noqa: F401 - the import fills their registries
+from mtvision.training import balancing, optimizers, schedule  # noqa: F401 - the import fills their registries
 from mtvision.types import Batch, Classes, FeatureInfo, Prediction, Sample
 
 if TYPE_CHECKING:
     from mtvision import visualize
+    from mtvision.training.callbacks import Callback
     from mtvision.training.checkpoint import load_model
+    from mtvision.training.comparison import SingleTaskComparison
     from mtvision.training.run import evaluate, train
     from mtvision.training.run_folder import RunResult
+    from mtvision.training.single_task import compare_single_task
     from mtvision.training.trainer import Trainer
 
 __version__ = "0.1.0"
 
 # What brings accelerate, torchmetrics or matplotlib with it is imported when it is first asked for.
 _LATE = {
+    "Callback": "mtvision.training.callbacks",
     "Trainer": "mtvision.training.trainer",
     "load_model": "mtvision.training.checkpoint",
     "train": "mtvision.training.run",
     "evaluate": "mtvision.training.run",
     "RunResult": "mtvision.training.run_folder",
+    "SingleTaskComparison": "mtvision.training.comparison",
+    "compare_single_task": "mtvision.training.single_task",
 }
 
 __all__ = [
@@ -64,6 +72,7 @@ __all__ = [
     "ASSIGNERS",
     "AUGMENTATIONS",
     "BACKBONES",
+    "BALANCERS",
     "BOX_LOSSES",
     "CLASSIFICATION_LOSSES",
     "DATASETS",
@@ -78,7 +87,9 @@ __all__ = [
     "SEGMENTATION_LOSSES",
     "SUPPRESSIONS",
     "TASKS",
+    "Assignment",
     "Batch",
+    "Callback",
     "CheckpointError",
     "Classes",
     "Config",
@@ -93,6 +104,7 @@ __all__ = [
     "RegistryError",
     "RunResult",
     "Sample",
+    "SingleTaskComparison",
     "Task",
     "Trainer",
     "TrainingError",
@@ -102,6 +114,7 @@ __all__ = [
     "build_dataset",
     "build_loader",
     "build_model",
+    "compare_single_task",
     "data",
     "evaluate",
     "heads",

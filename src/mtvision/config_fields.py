@@ -1,5 +1,6 @@
 """Field types of the config, and its YAML dialect."""
 
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -259,5 +260,8 @@ def write_yaml(content: Mapping[str, Any], path: Path) -> None:
 def replace_text(path: Path, text: str) -> None:
     """Write a text beside a file and put it in its place: there is never half of it."""
     new = path.with_name(path.name + ".new")
-    new.write_text(text, encoding="utf-8")
+    with new.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # else, after a loss of power, the new name may stand for an empty file
     new.replace(path)

@@ -4,7 +4,8 @@ import inspect
 import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
+from dataclasses import fields as fields_of
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -27,11 +28,12 @@ class Description:
     Attributes:
         name: under which it is registered.
         summary: the first paragraph of its docstring, without the source at its end.
-        source: the references in that paragraph's parentheses, empty where there are none.
+        source: the references in that paragraph's parentheses, or "mtvision"; empty where there are none.
         options: the default of each option; ``...`` where there is none, so that it must be given.
         types: what each option takes, in words: ``"float >= 0 | None"``.
         help: what the docstring's ``Args`` say of each option, empty where they say nothing; bullets on lines of
             their own.
+        recipe: what goes with a detection head where the config does not choose otherwise; empty for other parts.
 
     Example:
         >>> from mtvision.registry import Registry
@@ -58,12 +60,16 @@ class Description:
     options: Mapping[str, Any]
     types: Mapping[str, str]
     help: Mapping[str, str]
+    recipe: Mapping[str, Any]
 
     def __str__(self) -> str:
         """Return name, summary, source and options, wrapped for a terminal."""
         lines = [textwrap.fill(f"{self.name}: {self.summary}", _WIDTH)]
         if self.source:
             lines.append(textwrap.fill(f"Source: {self.source}", _WIDTH))
+        if self.recipe:
+            parts = ", ".join(f"{key} {default_text(value)}" for key, value in self.recipe.items())
+            lines.append(textwrap.fill(f"Recipe: {parts}", _WIDTH))
         lines.append("Options:" if self.options else "Options: none")
         for key, default in self.options.items():
             value = "required" if default is ... else f"= {default_text(default)}"
@@ -92,13 +98,20 @@ def describe_factory(name: str, factory: Callable[..., Any], options: type[BaseM
         options={key: ... if field.is_required() else field.default for key, field in fields.items()},
         types={key: type_text(field.annotation, field.metadata) for key, field in fields.items()},
         help={key: help_of.get(key, "") for key in fields},
+        recipe=_recipe(factory),
     )
+
+
+def _recipe(factory: Callable[..., Any]) -> dict[str, Any]:
+    recipe = getattr(factory, "recipe", None)
+    return {each.name: getattr(recipe, each.name) for each in fields_of(recipe)} if is_dataclass(recipe) else {}
 
 
 def summary_and_source(docstring: str) -> tuple[str, str]:
     """Return a docstring's first paragraph without the references at its end, and all its references.
 
-    A reference is a pair of parentheses with a year or an arXiv number in it.
+    A reference is a pair of parentheses with a year or an arXiv number in it; one that holds only "mtvision" says that
+    there is none.
 
     Example:
         >>> summary_and_source("Sum of scores (Long et al. 2015, arXiv 1411.4038).")
@@ -114,7 +127,7 @@ def summary_and_source(docstring: str) -> tuple[str, str]:
 
 
 def _is_reference(text: str) -> bool:
-    return re.search(rf"arXiv[ :]\d{{4}}\.\d|[A-Z].*{_YEAR}", text) is not None
+    return text == "mtvision" or re.search(rf"arXiv[ :]\d{{4}}\.\d|[A-Z].*{_YEAR}", text) is not None
 
 
 def option_help(factory: Callable[..., Any]) -> dict[str, str]:

@@ -1,16 +1,19 @@
 """From a config to a model: the one place that reads the ``model`` section and puts the parts together."""
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import torch
+from torch import nn
 
 from mtvision import norms, registries
 from mtvision.activations import is_nonlinearity, replace_activations
 from mtvision.backbones.weights import load_backbone_weights
-from mtvision.config import Config, ModelConfig, as_config
+from mtvision.config import Config, as_config
+from mtvision.config_sections import ModelConfig
 from mtvision.data.classes import voc_classes
 from mtvision.description import all_from, prefixed
 from mtvision.errors import ConfigError
@@ -69,7 +72,7 @@ def _build(cfg: Config, classes: Classes | None) -> MultiTaskModel:
     )
     _replace_activations(model, cfg.model)
     _replace_norms(model, cfg.model)
-    _initialize(model, cfg.model)
+    _initialize(model, cfg)
     model.settings = network_settings(cfg)
     return model
 
@@ -169,6 +172,7 @@ def _build_backbone(cfg: ModelConfig) -> Any:
     backbone = registries.BACKBONES.build(cfg.backbone, from_timm)
     if isinstance(cfg.pretrained, Path):
         load_backbone_weights(backbone, cfg.pretrained)
+    _check_feature_info(backbone, f"backbone '{cfg.backbone.name}'")
     return backbone
 
 
@@ -181,7 +185,20 @@ def _build_neck(cfg: ModelConfig, feature_info: Sequence[FeatureInfo]) -> Any:
     if choice is None and cfg.share_neck:
         head = cfg.detection_head.name if cfg.detection_head is not None else None
         raise ConfigError([f"model.share_neck: true, but detection head '{head}' names no neck: choose model.neck"])
-    return registries.NECKS.build(choice, feature_info) if choice is not None else None
+    if choice is None:
+        return None
+    neck = registries.NECKS.build(choice, feature_info)
+    _check_feature_info(neck, f"neck '{choice.name}'")
+    return neck
+
+
+def _check_feature_info(part: nn.Module, who: str) -> None:
+    """Refuse a part that does not publish what it returns: nothing could be built behind it."""
+    published: Any = getattr(part, "feature_info", None)
+    if not isinstance(published, Sequence) or not published or not all(isinstance(i, FeatureInfo) for i in published):
+        raise ConfigError(
+            [f"{who} must have feature_info, one FeatureInfo(channels, stride) for each feature that it returns"]
+        )
 
 
 def _replace_activations(model: MultiTaskModel, cfg: ModelConfig) -> None:
@@ -219,13 +236,22 @@ def _replace_norms(model: MultiTaskModel, cfg: ModelConfig) -> None:
         )
 
 
-def _initialize(model: MultiTaskModel, cfg: ModelConfig) -> None:
-    """Scheme first (backbone too where asked), then the norms of a backbone left alone, then the prior biases."""
+def _initialize(model: MultiTaskModel, config: Config) -> None:
+    """Scheme first (backbone too where asked), then the norms of a backbone left alone, then the prior biases.
+
+    Each part draws from (seed, its name): it begins alike whatever else is in the network, so that runs which differ in
+    another part can be compared.
+    """
+    cfg, seed = config.model, config.system.seed
     initializer, scheme = registries.INITIALIZERS.build(cfg.init_scheme), scheme_text(cfg.init_scheme)
     zero = cfg.zero_init_residual
-    parts = {"tasks": model.tasks, **({"neck": model.neck} if model.neck is not None else {})}
+    parts: dict[str, nn.Module] = {f"tasks.{name}": model.tasks[name] for name in model.tasks}
+    if model.neck is not None:
+        parts["neck"] = model.neck
     for name, part in parts.items():
+        torch.manual_seed(_part_seed(seed, name))
         model.origins |= prefixed(name, initialize(part, initializer, scheme=scheme))
+    torch.manual_seed(_part_seed(seed, "backbone"))
     if cfg.initializes_backbone:
         done = initialize(model.backbone, initializer, zero_init_residual=zero, scheme=scheme)
     elif cfg.pretrained:
@@ -234,4 +260,10 @@ def _initialize(model: MultiTaskModel, cfg: ModelConfig) -> None:
     else:
         done = reset_norms(model.backbone, zero_init_residual=zero)
     model.origins |= prefixed("backbone", done)
+    torch.manual_seed(_part_seed(seed, "priors"))
     model.origins |= reset_priors(model)
+
+
+def _part_seed(seed: int, name: str) -> int:
+    """Return the 63-bit seed of a part of a network; different names and seeds give unrelated streams."""
+    return int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8]) >> 1

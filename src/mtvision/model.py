@@ -14,6 +14,7 @@ from mtvision.data.images import ImageSource, as_sample
 from mtvision.data.loader import collate
 from mtvision.description import ModelDescription, describe_model
 from mtvision.errors import ConfigError, did_you_mean
+from mtvision.layers.features import check_features
 from mtvision.layers.mode import evaluation_mode
 from mtvision.layers.normalization import IMAGENET_MEAN, IMAGENET_STD, InputNormalization
 from mtvision.tasks.base import Task
@@ -70,10 +71,13 @@ class MultiTaskModel(nn.Module):
 
         Args:
             images: RGB ``(N, 3, H, W)``, uint8 or float in [0, 1].
+
+        Raises:
+            ConfigError: if backbone or neck return other features than they publish.
         """
         image_size = (images.shape[-2], images.shape[-1])
-        features = self.backbone(self.normalization(images))
-        shared = features if self.neck is None else self.neck(features)
+        features = _published(self.backbone, self.backbone(self.normalization(images)), "backbone")
+        shared = features if self.neck is None else _published(self.neck, self.neck(features), "neck")
         return {
             name: task(shared if name in self.neck_tasks else features, image_size) for name, task in self.tasks.items()
         }
@@ -104,7 +108,7 @@ class MultiTaskModel(nn.Module):
             >>> import mtvision as mtv
             >>> model = mtv.build_model({"backbone": "test_resnet", "init_scheme": "kaiming"})
             >>> [(row.part, row.parameters) for row in model.describe().rows[1:3]]
-            [('backbone', 372688), ('neck', 486144)]
+            [('backbone', 372688), ('neck', 132480)]
         """
         return describe_model(self, self.origins)
 
@@ -171,6 +175,14 @@ class MultiTaskModel(nn.Module):
             resized = samples
         images = collate(resized).images.to(self.normalization.mean.device)
         return self.postprocess(self(images), [sample.original_size for sample in samples])
+
+
+def _published(part: nn.Module, features: Sequence[Tensor], role: str) -> Sequence[Tensor]:
+    """Return the features of a part, which must be those that it publishes."""
+    feature_info: Any = getattr(part, "feature_info", None)
+    if feature_info is not None:
+        check_features(features, feature_info, f"the {role} ({type(part).__name__})")
+    return features
 
 
 def _check_task_names(tasks: Mapping[str, Task], neck_tasks: Collection[str]) -> None:

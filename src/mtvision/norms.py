@@ -1,5 +1,6 @@
 """Normalization layers by name, and the replacement of batch norm across a whole model."""
 
+from collections.abc import Iterable, Sequence
 from itertools import chain
 from typing import Annotated, Any
 
@@ -73,14 +74,22 @@ def group(channels: int, *, num_groups: Count | None = None, channels_per_group:
     Raises:
         ConfigError: if both options are given, or if the one that is does not divide ``channels``.
     """
+    _check_groups([channels], num_groups, channels_per_group)
     if num_groups is None and channels_per_group is None:
         return make_norm("group", channels)
+    return nn.GroupNorm(num_groups or channels // (channels_per_group or 1), channels)
+
+
+def _check_groups(widths: Iterable[int], num_groups: int | None = None, channels_per_group: int | None = None) -> None:
+    """Refuse options of `group` that do not fit all layers, in one sentence."""
     if num_groups is not None and channels_per_group is not None:
         raise ConfigError(["norm 'group': num_groups and channels_per_group say the same; give one of them"])
     for key, value in (("num_groups", num_groups), ("channels_per_group", channels_per_group)):
-        if value is not None and channels % value:
-            raise ConfigError([f"norm 'group': {key}={value} does not divide the {channels} channels of a layer"])
-    return nn.GroupNorm(num_groups or channels // (channels_per_group or 1), channels)
+        wrong = sorted({width for width in widths if value is not None and width % value})
+        if wrong:
+            *others, last = map(str, wrong)
+            listed = f"{', '.join(others)} or {last}" if others else last
+            raise ConfigError([f"norm 'group': {key}={value} does not divide the {listed} channels of a layer"])
 
 
 def replace_norms(module: nn.Module, choice: Component | str) -> int:
@@ -115,18 +124,26 @@ def replace_norms(module: nn.Module, choice: Component | str) -> int:
         for name, child in parent._modules.items()  # named_children() leaves out the second place of a shared child
         if isinstance(child, nn.BatchNorm2d | nn.SyncBatchNorm)
     ]
+    new_of = _new_norms(choice, list(dict.fromkeys(child for *_, child in places)))
+    for parent, name, old in places:
+        setattr(parent, name, new_of[old])
+    return len(new_of)
+
+
+def _new_norms(choice: Component, olds: Sequence[nn.BatchNorm2d | nn.SyncBatchNorm]) -> dict[nn.Module, nn.Module]:
+    """Return the new norm of each old one; all problems are found before any module changes."""
+    if NORMS.get(choice.name) is group:
+        _check_groups([old.num_features for old in olds], **NORMS.check_options(choice))
     new_of: dict[nn.Module, nn.Module] = {}
     problems: dict[str, None] = {}
-    for old in dict.fromkeys(child for *_, child in places):
+    for old in olds:
         try:
             new_of[old] = _matching(choice, old)
         except ConfigError as error:
             problems |= dict.fromkeys(error.problems)
     if problems:
         raise ConfigError(list(problems))
-    for parent, name, old in places:
-        setattr(parent, name, new_of[old])
-    return len(new_of)
+    return new_of
 
 
 def _matching(choice: Component, old: nn.BatchNorm2d | nn.SyncBatchNorm) -> nn.Module:

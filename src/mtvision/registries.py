@@ -59,6 +59,9 @@ SCHEDULES: Registry[Schedule] = Registry("learning-rate schedule", ("epochs",))
 OPTIMIZERS: Registry[Any] = Registry("optimizer", ("parameters", "lr", "weight_decay"))
 """``factory(parameters, lr, weight_decay) -> torch.optim.Optimizer``."""
 
+BALANCERS: Registry[Any] = Registry("balancer", ("num_tasks",))
+"""``factory(num_tasks) -> Balancer``: how much each task's loss weighs; see `training.balancing.Balancer`."""
+
 DATASETS: Registry[Sequence[Sample]] = Registry("data set", ("root", "split"))
 """``factory(root, split) -> Dataset``: a sequence of `Sample` with ``classes``."""
 

@@ -9,6 +9,7 @@ from torch import nn
 
 import mtvision.backbones
 from contract import check_compiles, check_export
+from families import FAMILIES
 from mtvision.backbones.timm import TimmBackbone
 from mtvision.errors import ConfigError, RegistryError
 from mtvision.layers.features import select_strides
@@ -17,7 +18,11 @@ from mtvision.registry import Component
 from mtvision.types import FeatureInfo
 
 SWIN = "swin_tiny_patch4_window7_224"
-FAMILIES = ["test_resnet", "resnet34", "test_efficientnet", "mobilenetv3_small_050", "test_convnext", SWIN, "test_vit"]
+NETWORKS = [*FAMILIES, "resnet34"]
+EXPORTED = [name for name in FAMILIES if name != SWIN]
+"""A program of swin for any size is not made within five minutes; of one size it is."""
+SMALLEST = {"test_convnext": 64}
+"""Pixels from which on there are two rows and columns of the coarsest stride, where it is not 33."""
 
 
 def build(name, **options):
@@ -28,7 +33,7 @@ def build(name, **options):
 @pytest.fixture(scope="module")
 def built():
     """Each family once, in evaluation mode."""
-    return {name: build(name) for name in FAMILIES}
+    return {name: build(name) for name in NETWORKS}
 
 
 @pytest.mark.parametrize("name", ["resnet18", "test_efficientnet", "test_convnext"])
@@ -53,7 +58,7 @@ def test_swin_is_timms_at_its_own_size_and_nchw():
             torch.testing.assert_close(ours, theirs.permute(0, 3, 1, 2), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", NETWORKS)
 @pytest.mark.parametrize("size", [(64, 64), (96, 160), (65, 97)])
 def test_any_size(built, name, size):
     backbone = built[name]
@@ -72,12 +77,12 @@ def test_strides_are_finest_first(built):
         assert strides == sorted(strides)
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext"])
+@pytest.mark.parametrize("name", EXPORTED)
 def test_exports_at_dynamic_sizes(built, name):
-    check_export(built[name])
+    check_export(built[name], SMALLEST.get(name, 33))
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_convnext"])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_compiles_in_one_graph(built, name):
     check_compiles(built[name])
 

@@ -16,6 +16,8 @@ SATELLITES = [
     "torchvision",
     "cv2",
     "accelerate",
+    "torchjd",
+    "cvxpy",
     "rich",
 ]
 

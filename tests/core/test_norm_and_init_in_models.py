@@ -105,3 +105,14 @@ def test_a_trainer_refuses_losses_that_the_model_was_not_built_with(name):
         mtv.Trainer(model, config.replace({f"training.{name}": other}), progress=False)
     with pytest.raises(mtv.ConfigError, match=r"model\.activation: the model was built with 'relu', not with 'gelu'"):
         mtv.Trainer(model, config.replace({"model.activation": "gelu"}), progress=False)
+
+
+def test_a_part_begins_alike_whatever_else_is_in_the_network():
+    joint = build().state_dict()
+    for absent in ("segmentation_head", "detection_head"):
+        alone = build(**{absent: None}).state_dict()
+        assert alone
+        assert all(torch.equal(alone[name], joint[name]) for name in alone)
+    other = build(segmentation_head="unet").state_dict()
+    same = [name for name in joint if not name.startswith("tasks.seg")]
+    assert all(torch.equal(other[name], joint[name]) for name in same)

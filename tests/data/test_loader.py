@@ -55,7 +55,7 @@ def epochs(config: Config, count: int = 2) -> list[dict[str, torch.Tensor]]:
     loader = build_loader(config, build_dataset(config), training=True)
     result = []
     for epoch in range(count):
-        loader.sampler.set_epoch(epoch)
+        loader.set_epoch(epoch)
         result.append(
             {name: image for batch in loader for name, image in zip(batch.image_ids, batch.images, strict=True)}
         )

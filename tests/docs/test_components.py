@@ -1,14 +1,20 @@
 """The page of parts is what the registries say now."""
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import Annotated
 
 import pytest
+import torch
 from pydantic import Field
 
 import mtvision as mtv
+from contract import Pyramid, SegmentationModel
+from families import ONE_STRIDE, REFUSALS
+from mtvision import registries
 from mtvision.registries import DETECTION_HEADS, NECKS, SEGMENTATION_HEADS, SUPPRESSIONS
+from mtvision.registry import Component
 
 DOCS = Path(__file__).parents[2] / "docs"
 
@@ -60,10 +66,61 @@ def test_the_keys_of_the_config_are_found(generator):
     assert keys[mtv.SEGMENTATION_LOSSES] == ["training.seg_loss"]
 
 
-def test_exceptions_name_heads_that_there_are(generator, monkeypatch):
+def test_exceptions_name_parts_that_there_are(generator, monkeypatch):
     for role, name in generator.EXCEPTIONS:
-        assert name in getattr(mtv, role).own_names()
+        assert role in generator.IN_THE_FORWARD_PASS
+        assert name in getattr(registries, role).own_names() or generator.FROM_TIMM[role] == name
         assert set(generator.EXCEPTIONS[role, name]) <= set(generator.ABILITIES)
     monkeypatch.setattr(generator, "EXCEPTIONS", {("SEGMENTATION_HEADS", "fcn"): {"exports": "no: why"}})
     row = next(row for row in rows_of(generator.page(), "Segmentation heads") if "`fcn`" in row)
-    assert row.endswith("| yes | no: why |")
+    assert row.endswith("| yes | no: why |  |")
+
+
+def names_of(generator, role, text):
+    of_role = {name: rules.get("not with", "") for (of, name), rules in generator.EXCEPTIONS.items() if of == role}
+    return {name for name, rule in of_role.items() if text in rule}
+
+
+@pytest.mark.parametrize("role", ["SEGMENTATION_HEADS", "DETECTION_HEADS", "NECKS"])
+def test_refusals_of_one_stride_are_those_of_the_tests(generator, role):
+    refused = {name for of, name, family in REFUSALS if of == role and family == ONE_STRIDE}
+    assert names_of(generator, role, generator.ONE_STRIDE) == refused
+    assert {family for _, _, family in REFUSALS} == {ONE_STRIDE}
+
+
+def test_heads_that_need_several_images_are_those_that_say_so(generator):
+    refused = set()
+    for name in SEGMENTATION_HEADS.names():
+        model = SegmentationModel(Component(name)).train()
+        try:
+            model(torch.rand(1, 3, 97, 97))
+        except ValueError:  # of torch's batch norm: "more than 1 value per channel"
+            refused.add(name)
+    assert names_of(generator, "SEGMENTATION_HEADS", generator.ONE_IMAGE) == refused
+
+
+def test_heads_that_need_features_of_one_width_are_those_that_say_so(generator):
+    refused = set()
+    for name in DETECTION_HEADS.names():
+        try:
+            DETECTION_HEADS.build(name, NECKS.build("none", Pyramid().feature_info).feature_info, 3)
+        except mtv.ConfigError:
+            refused.add(name)
+    assert names_of(generator, "DETECTION_HEADS", generator.SEVERAL_WIDTHS) == refused
+    rule = generator.EXCEPTIONS["NECKS", "none"]["not with"]
+    assert set(re.findall(r"`(\w+)`", rule)) == refused
+
+
+def test_the_row_of_a_detection_head_has_its_recipe(generator):
+    row = next(row for row in rows_of(generator.page(), "Detection heads") if "| `retinanet` |" in row)
+    assert "`neck`: `fpn(channels=256, extra_levels=2)`<br>`assigner`: `max_iou" in row
+    assert "`box_weight`: `1.0`" in row
+    assert "`nms_threshold`: `0.5`" in row
+
+
+def test_the_rows_of_timm_are_described_as_all_others(generator):
+    (row,) = rows_of(generator.page(), "Backbones")
+    description = mtv.BACKBONES.describe("resnet18")
+    assert row.startswith(f"| `resnet18`, ... | {description.summary} | {description.source} | `drop_path_rate`: `0.0`")
+    assert "swin" in row
+    assert rows_of(generator.page(), "Optimizers")[-1].startswith("| `lamb`, ... | Any of timm's optimizers, with")

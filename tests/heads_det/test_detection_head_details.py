@@ -12,8 +12,9 @@ from mtvision.errors import ConfigError
 from mtvision.heads.detection import FCOSHead, FPNDetectionHead, RetinaNetHead, SingleScaleDetectionHead
 from mtvision.heads.detection.base import decode_distances, encode_distances
 from mtvision.heads.detection.towers import shared_levels
+from mtvision.initializers import initialize, reset_priors
 from mtvision.ops.points import grid_points
-from mtvision.registries import DETECTION_HEADS
+from mtvision.registries import DETECTION_HEADS, INITIALIZERS
 from mtvision.types import FeatureInfo
 
 CLASSES = 3
@@ -79,6 +80,31 @@ def test_a_new_light_head_predicts_boxes_of_four_strides(name):
     nn.init.zeros_(head.box_predictor.bias)
     regression = head(features_of()).box_regression
     torch.testing.assert_close(F.softplus(regression), torch.full_like(regression, 2.0))
+
+
+@pytest.mark.parametrize("scheme", ["kaiming", "xavier", "orthogonal"])
+def test_a_new_retinanet_starts_at_its_anchors_under_every_scheme(scheme):
+    """RetinaNet, section 4.1, and torchvision: N(0, 0.01²) in both predictors; the towers are the scheme's."""
+    torch.manual_seed(0)
+    info = [FeatureInfo(128, 8), FeatureInfo(128, 16)]
+    head = RetinaNetHead(info, CLASSES)
+    initialize(head, INITIALIZERS.build(scheme))
+    of_scheme = head.box_tower[0][0].weight.clone()
+    scattered = head(features_of(info=info)).box_regression.std()
+    reset_priors(head)
+    for predictor in (head.class_predictor, head.box_predictor):
+        assert predictor.weight.std().item() == pytest.approx(0.01, rel=0.05)
+    assert torch.equal(head.box_tower[0][0].weight, of_scheme)
+    assert head(features_of(info=info)).box_regression.std() < min(0.25, scattered / 2)
+    assert not head.box_predictor.bias.any()
+
+
+def test_predictors_behind_norms_stay_as_the_scheme_filled_them():
+    head = RetinaNetHead([FeatureInfo(128, 8)], CLASSES, norm="group")
+    before = [head.class_predictor.weight.clone(), head.box_predictor.weight.clone()]
+    reset_priors(head)
+    assert torch.equal(head.class_predictor.weight, before[0])
+    assert torch.equal(head.box_predictor.weight, before[1])
 
 
 def test_single_scale_takes_stride_16_or_the_one_it_is_given():

@@ -9,8 +9,9 @@ from contract_detection import (
     check_detection_head,
     check_maps,
     check_prior,
-    detection_model,
+    detection_task,
 )
+from families import FAMILIES, ONE_STRIDE, SIZE, features_behind_neck, features_of_family
 from mtvision.errors import ConfigError
 from mtvision.heads.detection.base import DetectionHead
 from mtvision.registries import BOX_LOSSES, CLASSIFICATION_LOSSES, DETECTION_HEADS
@@ -56,14 +57,17 @@ def test_finite_with_losses_of_coordinates_and_of_quality(name, losses):
 
 
 @HEADS
-@pytest.mark.parametrize("backbone", ["test_resnet", "test_efficientnet", "test_convnext", "test_vit"])
+@pytest.mark.parametrize("backbone", FAMILIES)
 def test_every_family_of_backbones(name, backbone):
-    model = detection_model(name, backbone)
-    check_maps(model, (65, 97))
-    if backbone == "test_vit" and model.neck is not None:
-        pyramid = DetectionModel(Component(name), backbone, neck=Component("simple_fpn", {"channels": 16})).eval()
-        check_maps(pyramid, (65, 97))
-        assert len(pyramid(torch.rand(1, 3, 64, 64)).points[:, 2].unique()) > 1
+    neck = DETECTION_HEADS.get(name).recipe.neck
+    info, features = features_of_family(backbone) if neck is None else features_behind_neck(backbone, neck.name)
+    task = detection_task(Component(name), info).eval()
+    check_maps(task, info, features, SIZE)
+    if backbone == ONE_STRIDE and neck is not None:
+        info, features = features_behind_neck(backbone, "simple_fpn")
+        task = detection_task(Component(name), info).eval()
+        check_maps(task, info, features, SIZE)
+        assert len(task(features, SIZE).points[:, 2].unique()) > 1
 
 
 @pytest.mark.parametrize("name", ["fpn", "retinanet", "fcos"])

@@ -141,13 +141,13 @@ def test_missing_stride_names_head_and_strides():
     + [(name, {"stride": 64}) for name in ("deeplabv3", "deeplabv3plus", "pspnet", "single_scale")],
 )
 def test_a_chosen_stride_that_is_missing_is_named(name, options):
-    with pytest.raises(ConfigError, match=rf"head '{name}' needs .*none of stride 64: the backbone has 2, 4, 8, 16, 3"):
+    with pytest.raises(ConfigError, match=rf"head '{name}' needs .*none of stride 64: the features have 2, 4, 8, 16"):
         SEGMENTATION_HEADS.build(Component(name, options), INFO, 3)
 
 
 @pytest.mark.parametrize("name", ["fpn", "upernet", "segformer"])
 def test_a_pyramid_of_no_usual_stride_is_refused(name):
-    with pytest.raises(ConfigError, match="of two strides, got none of 4, 8, 16 and 32: the backbone has 2, 64"):
+    with pytest.raises(ConfigError, match="of two strides, got none of 4, 8, 16 and 32: the features have 2, 64"):
         SEGMENTATION_HEADS.build(name, [FeatureInfo(4, 2), FeatureInfo(4, 64)], 3)
 
 

@@ -200,3 +200,38 @@ def test_training_sets_them_and_the_checkpoint_has_them(tmp_path, loss, rule, ca
         (entry,) = [module for module in trained.modules() if isinstance(module, CrossEntropy)]
         np.testing.assert_allclose(entry.class_weights[:6].cpu(), expected, rtol=1e-6)
         assert not entry.needs_class_counts
+
+
+@pytest.mark.parametrize(
+    ("loss", "sentence"),
+    [
+        (
+            {"name": "cross_entropy", "class_weights": "balancd"},
+            "class_weights: must be a list or one of 'balanced' or 'median_frequency', got 'balancd'. "
+            "Did you mean 'balanced'?",
+        ),
+        (
+            {"name": "ohem", "class_weights": 3},
+            "class_weights: must be a list or one of 'balanced' or 'median_frequency', got 3",
+        ),
+        ({"name": "cross_entropy", "class_weights": [-1, 2]}, "class_weights.0: must be at least 0, got -1"),
+        (
+            {"name": "focal", "alpha": "median"},
+            "alpha: must be a list or a number or one of 'balanced' or 'median_frequency', got 'median'",
+        ),
+        (
+            {"name": "rare_focal", "rare_classes": "auot"},
+            "rare_classes: must be a list or one of 'auto', got 'auot'. Did you mean 'auto'?",
+        ),
+    ],
+)
+def test_a_wrong_choice_of_weights_is_one_sentence(loss, sentence):
+    with pytest.raises(mtv.ConfigError) as caught:
+        mtv.Config(training={"seg_loss": loss})
+    assert caught.value.problems == (f"training.seg_loss.{sentence}",)
+
+
+def test_a_wrong_choice_inside_a_sum_says_where_it_stands():
+    with pytest.raises(mtv.ConfigError) as caught:
+        mtv.Config(training={"seg_loss": ["dice", {"name": "cross_entropy", "class_weights": [1, -1]}]})
+    assert caught.value.problems == ("training.seg_loss.1.class_weights.1: must be at least 0, got -1",)

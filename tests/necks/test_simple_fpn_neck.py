@@ -96,5 +96,5 @@ def test_what_cannot_be_made_is_a_sentence():
         ConfigError, match="makes levels of stride 7, 14, 28, 56 from the feature of stride 14, not 8, 16"
     ):
         SimpleFPN([FeatureInfo(12, 14)], stride=14, strides=(8, 16))
-    with pytest.raises(ConfigError, match=r"neck 'simple_fpn' needs features of stride 16, .* the backbone has 14"):
+    with pytest.raises(ConfigError, match=r"neck 'simple_fpn' needs features of stride 16, .* the features have 14"):
         NECKS.build("simple_fpn", [FeatureInfo(12, 14)])

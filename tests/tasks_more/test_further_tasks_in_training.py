@@ -11,7 +11,7 @@ import mtvision as mtv
 from mtvision.tasks import DepthTask
 from mtvision.tasks.depth import ScaleInvariantLog
 from mtvision.tasks.depth_metrics import depth_metrics
-from mtvision.training import trainer
+from mtvision.training.fit import Fit
 
 GROUND = np.linspace(9, 2, 64, dtype=np.float32)[:, None]
 """Depth of the background, by row: far above, near below."""
@@ -123,17 +123,17 @@ def test_all_four_tasks_go_together(tmp_path):
 def test_a_stopped_run_goes_on_and_its_model_loads_by_itself(tmp_path, monkeypatch):
     config = configured(epochs=2, **{"data.augmentation_level": "heavy"})
     whole = mtv.train(config, tmp_path / "whole", progress=False)
-    original = trainer.Trainer._epoch
+    original = Fit._epoch
 
-    def dies(self, loop, epoch, *loaders):
+    def dies(self, epoch, start):
         if epoch == 1:
             raise KeyboardInterrupt
-        original(self, loop, epoch, *loaders)
+        original(self, epoch, start)
 
-    monkeypatch.setattr(trainer.Trainer, "_epoch", dies)
+    monkeypatch.setattr(Fit, "_epoch", dies)
     with pytest.raises(KeyboardInterrupt):
         mtv.train(config, tmp_path / "stopped", progress=False)
-    monkeypatch.setattr(trainer.Trainer, "_epoch", original)
+    monkeypatch.setattr(Fit, "_epoch", original)
     resumed = mtv.train(config, tmp_path / "stopped", progress=False)
     assert resumed.metrics == pytest.approx(whole.metrics, abs=0, nan_ok=True)
     model = mtv.load_model(tmp_path / "stopped", which="last")

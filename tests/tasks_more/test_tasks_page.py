@@ -64,7 +64,7 @@ def test_the_task_is_that_of_the_example():
 
 
 CONFIG = {
-    "system": {"epochs": 2, "device": "cpu"},
+    "system": {"epochs": 6, "device": "cpu"},
     "model": {
         "backbone": "test_resnet",
         "segmentation_head": None,

@@ -42,7 +42,7 @@ def test_the_run_folder_holds_all_that_the_design_names(finished):
     folder = finished.run_dir
     for name in ("config.yaml", "history.jsonl", "summary.json", "plots/curves.png", "plots/predictions.png"):
         assert (folder / name).stat().st_size > 0, name
-    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best", "last"}
+    assert {path.name for path in (folder / "checkpoints").iterdir()} == {"best", "last", "last.previous"}
     summary = json.loads((folder / "summary.json").read_text())
     assert {"metrics", "best_epoch", "seconds", "config", "versions"} <= set(summary)
     rows = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
@@ -108,19 +108,19 @@ def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, monkeypatc
     values = {"system__epochs": 3, "data__augmentation_level": "heavy", "data__num_workers": num_workers}
     whole = train(tmp_path / "whole", **values)
 
-    from mtvision.training import trainer
+    from mtvision.training.fit import Fit
 
-    original = trainer.Trainer._epoch
+    original = Fit._epoch
 
-    def dies(self, loop, epoch, *loaders):
+    def dies(self, epoch, start):
         if epoch == 1:
             raise KeyboardInterrupt
-        original(self, loop, epoch, *loaders)
+        original(self, epoch, start)
 
-    monkeypatch.setattr(trainer.Trainer, "_epoch", dies)
+    monkeypatch.setattr(Fit, "_epoch", dies)
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "cut", **values)
-    monkeypatch.setattr(trainer.Trainer, "_epoch", original)
+    monkeypatch.setattr(Fit, "_epoch", original)
     torch.rand(7)  # another process would have other generators
     np.random.rand(3)  # noqa: NPY002
     cut = train(tmp_path / "cut", **values)
@@ -255,6 +255,7 @@ def test_a_checkpoint_whose_replacement_was_cut_off_is_found(finished, tmp_path)
 
     folder = tmp_path / "run"
     shutil.copytree(finished.run_dir, folder)
+    shutil.rmtree(folder / "checkpoints" / "best.old", ignore_errors=True)
     (folder / "checkpoints" / "best").rename(folder / "checkpoints" / "best.old")
     (folder / "checkpoints" / "best.new").mkdir()
     assert mtv.load_model(folder).image_size == (64, 64)
@@ -371,20 +372,26 @@ def test_damaged_runs_are_named(finished, tmp_path):
         with pytest.raises(CheckpointError, match=r"state\.pt: cannot be read"):
             load_state(state / "checkpoints" / "last")
     torch.save({"optimizer": 1}, state / "checkpoints" / "last" / "state.pt")
+    (state / "checkpoints" / "last" / "manifest.json").unlink()
     with pytest.raises(CheckpointError, match=r"state\.pt: not the state of a run"):
         resume(state)
-    missing = copy("missing")
-    (missing / "history.jsonl").unlink()
-    with pytest.raises(CheckpointError, match="the history of the run cannot be read"):
-        resume(missing)
-    torn = copy("torn")
-    with (torn / "history.jsonl").open("a") as file:
-        file.write('{"epoch": 3, "lr"')
-    assert len(resume(torn).history) == 2
-    short = copy("short")
-    (short / "history.jsonl").write_text((short / "history.jsonl").read_text().splitlines(keepends=True)[0])
-    with pytest.raises(CheckpointError, match="has 1 epochs, the checkpoint beside it 2"):
-        resume(short)
+
+
+@pytest.mark.parametrize("damage", ["missing", "torn", "short"])
+def test_a_damaged_history_is_written_anew_from_the_checkpoint(finished, tmp_path, damage):
+    import shutil
+
+    folder = Path(shutil.copytree(finished.run_dir, tmp_path / "run"))
+    path = folder / "history.jsonl"
+    text = path.read_text()
+    path.write_text(
+        {"missing": "", "torn": text + '{"epoch": 3, "lr"', "short": text.splitlines(keepends=True)[0]}[damage]
+    )
+    if damage == "missing":
+        path.unlink()
+    (folder / "summary.json").unlink()
+    train(folder)
+    assert path.read_text() == text
 
 
 def test_the_trainer_itself_refuses_to_resume_another_config(finished):

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from mtvision.errors import ConfigError
 from mtvision.types import DetectionTarget
 
 MAX_PAIRS = 2**24
@@ -56,6 +57,26 @@ class Assignment(NamedTuple):
     object_index: Tensor
     scores: Tensor
     ignored: Tensor
+
+
+def checked_assignment(assignment: Assignment, boxes: Tensor) -> Assignment:
+    """Return what an assigner returned for boxes ``(N, A, 4)``; see `Assignment`.
+
+    Raises:
+        ConfigError: if it is no `Assignment`, or its entries are not ``(N, A)``.
+    """
+    if not isinstance(assignment, Assignment):
+        raise ConfigError(
+            [
+                "an assigner must return an Assignment (foreground, object_index, scores, ignored), got "
+                f"{type(assignment).__name__}"
+            ]
+        )
+    for name, value in assignment._asdict().items():
+        if value.shape != boxes.shape[:2]:
+            shapes = f"{tuple(boxes.shape[:2])}, got {tuple(value.shape)}"
+            raise ConfigError([f"an assigner must return one value an image and point in '{name}', {shapes}"])
+    return assignment
 
 
 class Assigner(Protocol):

@@ -82,25 +82,28 @@ def resize_only(image_size: Size) -> Resize:
 
 @AUGMENTATIONS.register("none")
 def none(image_size: Size) -> Transform:
-    """Resize only."""
+    """Resize only (mtvision)."""
     return Resize(image_size)
 
 
 @AUGMENTATIONS.register("basic")
 def basic(image_size: Size) -> Transform:
-    """Horizontal flip, brightness and contrast within 20 %, mild colour jitter."""
+    """Horizontal flip, brightness and contrast within 20 %, mild colour jitter (after Howard 2013, arXiv 1312.5402)."""
     return Augmentation(image_size, _compose_basic)
 
 
 @AUGMENTATIONS.register("heavy")
 def heavy(image_size: Size) -> Transform:
-    """Basic, and rotation within 15 degrees, scale 0.8 to 1.2, shift within 10 %, shear within 5 degrees."""
+    """Basic, rotation by 15 degrees, scale 0.8 to 1.2, shift by 10 %, shear by 5 degrees (after Simard et al. 2003)."""
     return Augmentation(image_size, _compose_heavy)
 
 
 @AUGMENTATIONS.register("robust")
 def robust(image_size: Size) -> Transform:
-    """Heavy, and extreme lighting and covered rectangles."""
+    """Heavy, and extreme lighting and covered rectangles (after DeVries & Taylor 2017, arXiv 1708.04552).
+
+    Rectangles of noise: Zhong et al. 2017, arXiv 1708.04896.
+    """
     return Occlusion(Augmentation(image_size, _compose_robust))
 
 
@@ -121,7 +124,9 @@ def _plain(value: Any) -> Any:
 def albumentations(
     image_size: Size, *, transform: Annotated[dict[str, Any], AfterValidator(_check_description)]
 ) -> Transform:
-    """A user's own albumentations transform, as ``to_dict()`` describes it, on the image as stored; then a resize.
+    """A user's own transform, as ``to_dict()`` tells it, then a resize (Buslaev et al. 2020, arXiv 1809.06839).
+
+    It gets the image as it is stored.
 
     Args:
         image_size: ``(H, W)`` of the result.

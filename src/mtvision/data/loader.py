@@ -1,6 +1,7 @@
 """From a config and a data set to batches."""
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -15,8 +16,15 @@ from mtvision.config import Config, as_config
 from mtvision.data.augment import resize_only
 from mtvision.data.base import SampleDataset
 from mtvision.data.check import annotation_name_problems, classes_problems
-from mtvision.data.sampler import KeyedSampler, PairedDataset, TransformedDataset
-from mtvision.errors import DataError
+from mtvision.data.sampler import (
+    BlockBatchSampler,
+    KeyedBatchSampler,
+    KeyedSampler,
+    PairedDataset,
+    Shared,
+    TransformedDataset,
+)
+from mtvision.errors import ConfigError, DataError
 from mtvision.registries import AUGMENTATIONS, DATASETS
 from mtvision.types import VOID, Batch, DetectionTarget, Sample
 
@@ -28,10 +36,40 @@ ConfigLike: TypeAlias = Config | Mapping[str, Any] | str | Path
 class Loader(DataLoader[Any]):
     """A ``DataLoader`` that yields `Batch`."""
 
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch, counted from 0, whose order and augmentation come next; without effect in evaluation."""
-        if isinstance(self.sampler, KeyedSampler):
-            self.sampler.set_epoch(epoch)
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch, counted from 0, whose order and augmentation come next; without effect in evaluation.
+
+        Args:
+            epoch: counted from 0.
+            start: the first batch of it that comes; those before it are not even read.
+        """
+        if isinstance(self.batch_sampler, KeyedBatchSampler):
+            self.batch_sampler.set_epoch(epoch, start)
+
+    @property
+    def can_skip(self) -> bool:
+        """Whether it can begin within an epoch, as one for training can."""
+        return isinstance(self.batch_sampler, KeyedBatchSampler)
+
+    def share(self, rank: int, num_processes: int) -> None:
+        """Yield only what process ``rank`` of ``num_processes`` works on.
+
+        In training that is its part of every batch, in evaluation a block of whole batches.
+
+        Raises:
+            DataError: if a batch in training has fewer images than there are processes.
+        """
+        batches = self.batch_sampler
+        if isinstance(batches, KeyedBatchSampler):
+            rest = len(batches.order) % batches.batch_size
+            last = batches.batch_size if batches.drop_last or rest == 0 else rest
+            least = min(last, batches.batch_size, len(batches.order))
+            if least < num_processes:
+                raise DataError(
+                    f"a batch of {least} images cannot be shared by {num_processes} processes: choose a larger "
+                    "training.batch_size (it counts the images of all processes)"
+                )
+        cast(Shared, batches).share(rank, num_processes)
 
 
 def build_dataset(cfg: ConfigLike, split: str = "train") -> SampleDataset:
@@ -90,13 +128,23 @@ def build_loader(cfg: ConfigLike, dataset: Sequence[Sample], *, training: bool) 
     return _training_loader(config, dataset) if training else _evaluation_loader(config, dataset)
 
 
+def _batch_size(config: Config) -> int:
+    size = config.training.batch_size
+    if size == "auto":
+        raise ConfigError(["training.batch_size: 'auto' is found by mtv.train; give a number here"])
+    return size
+
+
 def _training_loader(config: Config, dataset: Sequence[Sample]) -> Loader:
     seed = config.system.seed
     transform = AUGMENTATIONS.build(config.data.augmentation_level, config.data.image_size)
     return Loader(
         TransformedDataset(dataset, transform, seed, config.data.image_size),
-        sampler=KeyedSampler(len(dataset), seed),
-        drop_last=_drops_last(len(dataset), config.training.batch_size),
+        batch_sampler=KeyedBatchSampler(
+            KeyedSampler(len(dataset), seed),
+            _batch_size(config),
+            drop_last=_drops_last(len(dataset), _batch_size(config)),
+        ),
         collate_fn=collate,
         **_common_options(config),
     )
@@ -104,16 +152,16 @@ def _training_loader(config: Config, dataset: Sequence[Sample]) -> Loader:
 
 def _evaluation_loader(config: Config, dataset: Sequence[Sample]) -> Loader:
     pairs = PairedDataset(dataset, resize_only(config.data.image_size))
-    return Loader(pairs, collate_fn=_collate_pairs, **_common_options(config))
+    batches = BlockBatchSampler(len(dataset), _batch_size(config))
+    return Loader(pairs, batch_sampler=batches, collate_fn=_collate_pairs, **_common_options(config))
 
 
 def _common_options(config: Config) -> dict[str, Any]:
     workers = config.data.num_workers
     return {
-        "batch_size": config.training.batch_size,
         "num_workers": workers,
         "persistent_workers": workers > 0,
-        "worker_init_fn": _use_one_thread,
+        "worker_init_fn": _prepare_worker,
         # else each iterator draws from torch's global generator, out of which dropout draws too: a run would depend on
         # the number of workers and on where it was resumed
         "generator": torch.Generator().manual_seed(config.system.seed),
@@ -202,9 +250,15 @@ def _drops_last(num_samples: int, batch_size: int) -> bool:
     return full >= 2 or (full == 1 and rest == 1)
 
 
-def _use_one_thread(worker: int) -> None:
-    """Keep OpenCV to one thread a worker: as many threads as cores in each would only wait for one another."""
+def _prepare_worker(worker: int) -> None:
+    """Keep OpenCV to one thread a worker, and a worker out of reach of what is meant for the run.
+
+    As many threads as cores in each worker would only wait for one another. Ctrl-C and SIGTERM often go to all
+    processes of a group: workers that died of it would take the run down before it is saved. They end with the run's.
+    """
     import cv2
 
     cv2.setNumThreads(0)
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
     logger.debug("loader worker %d decodes with one thread", worker)

@@ -49,7 +49,9 @@ def normalize(
     mean: tuple[_Fraction, _Fraction, _Fraction] | None = None,
     std: tuple[_Positive, _Positive, _Positive] | None = None,
 ) -> Normalization:
-    """The data set's own mean and standard deviation, computed once, or those given.
+    """The data set's own mean and standard deviation, computed once, or those given (as in LeCun et al. 1998).
+
+    LeCun, Bottou, Orr, Müller: Efficient BackProp, section 4.3.
 
     Args:
         mean: of red, green and blue, in [0, 1]; None: computed from the training set.
@@ -68,7 +70,7 @@ def normalize(
 
 @PREPROCESSING.register("none")
 def none() -> Normalization:
-    """Images stay in [0, 1]."""
+    """Images stay in [0, 1] (mtvision)."""
     return Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 

@@ -54,6 +54,96 @@ class KeyedSampler(Sampler[SampleKey]):
         return (SampleKey(epoch, int(index)) for index in order)
 
 
+class Shared:
+    """What one of several processes takes of the batches; a process alone takes all."""
+
+    rank = 0
+    num_processes = 1
+
+    def share(self, rank: int, num_processes: int) -> None:
+        """Take the part of process ``rank`` of ``num_processes``."""
+        self.rank, self.num_processes = rank, num_processes
+
+
+class KeyedBatchSampler(Shared, Sampler[list[SampleKey]]):
+    """Cut an epoch's order into batches; of several processes each takes its part of every batch.
+
+    So a batch is the same whether one process works on it or four. Resuming inside an epoch is skipping batches.
+
+    Args:
+        order: of the samples.
+        batch_size: samples in a batch, over all processes.
+        drop_last: whether an incomplete last batch is left out.
+
+    Example:
+        >>> batches = KeyedBatchSampler(KeyedSampler(4, seed=0, shuffle=False), batch_size=2)
+        >>> batches.share(1, 2)
+        >>> list(batches)
+        [[SampleKey(epoch=0, index=1)], [SampleKey(epoch=0, index=3)]]
+    """
+
+    def __init__(self, order: KeyedSampler, batch_size: int, drop_last: bool = False) -> None:
+        self.order = order
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+        self.start = 0
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch, counted from 0, and the first of its batches that comes."""
+        self.order.set_epoch(epoch)
+        self.start = start
+
+    def __len__(self) -> int:
+        """Return the number of batches of a whole epoch."""
+        full, rest = divmod(len(self.order), self.batch_size)
+        return full + (rest > 0 and not self.drop_last)
+
+    def __iter__(self) -> Iterator[list[SampleKey]]:
+        keys = list(self.order)
+        for batch in range(self.start, len(self)):
+            whole = keys[batch * self.batch_size : (batch + 1) * self.batch_size]
+            yield whole[slice(*_part(len(whole), self.rank, self.num_processes))]
+
+
+class BlockBatchSampler(Shared, Sampler[list[int]]):
+    """Cut a data set into batches in its order; of several processes each takes a block of whole batches.
+
+    The blocks follow one another, so that what is gathered from the processes in turn stands in the order of one
+    process, and every sample is there exactly once. The last processes may have one batch less, or none.
+
+    Args:
+        num_samples: length of the data set.
+        batch_size: samples in a batch.
+
+    Example:
+        >>> list(BlockBatchSampler(5, batch_size=2))
+        [[0, 1], [2, 3], [4]]
+    """
+
+    def __init__(self, num_samples: int, batch_size: int) -> None:
+        self.num_samples = num_samples
+        self.batch_size = batch_size
+
+    def _batches(self) -> range:
+        number = -(-self.num_samples // self.batch_size)
+        return range(*_part(number, self.rank, self.num_processes))
+
+    def __len__(self) -> int:
+        """Return the number of this process's batches."""
+        return len(self._batches())
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self._batches():
+            yield list(range(batch * self.batch_size, min((batch + 1) * self.batch_size, self.num_samples)))
+
+
+def _part(length: int, rank: int, num_processes: int) -> tuple[int, int]:
+    """Return where a process's part of a list begins and ends; the parts differ by one at most, first ones longer."""
+    size, rest = divmod(length, num_processes)
+    begin = rank * size + min(rank, rest)
+    return begin, begin + size + (rank < rest)
+
+
 def sample_seed(seed: int, epoch: int, index: int) -> int:
     """Return the 64-bit seed of one sample in one epoch; different keys give unrelated streams."""
     high, low = np.random.SeedSequence([seed, epoch, index]).generate_state(2)

@@ -125,7 +125,9 @@ def shapes(
     seed: Annotated[int, Field(ge=0)] = 0,
     max_objects: Annotated[int, Field(ge=1, le=32)] = 4,
 ) -> Shapes:
-    """Generated images of coloured shapes with exact masks and boxes; nothing is read from the root. See `Shapes`.
+    """Generated images of coloured shapes with exact masks and boxes; nothing is read from the root (mtvision).
+
+    See `Shapes`.
 
     Args:
         root: not used.

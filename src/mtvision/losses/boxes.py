@@ -1,8 +1,8 @@
 """Losses of predicted boxes against their objects, one value a pair, in float32 at least.
 
-The IoU family is computed in the frame of each pair (`pair_frame`): values and gradients are finite for all finite
-boxes, be they without area, inverted, far apart or huge. An inverted box counts as one without area; two boxes without
-area have an IoU of 0.
+Values and gradients are finite for all finite boxes, be they without area, inverted, far apart or huge: the IoU family
+is computed in the frame of each pair (`pair_frame`), coordinate losses within a range. An inverted box counts as one
+without area; two boxes without area have an IoU of 0.
 """
 
 import math
@@ -54,7 +54,7 @@ class CoordinateLoss:
 
 @BOX_LOSSES.register("l1")
 def l1() -> Loss:
-    """L1 distance, the sum over the four coordinates that the head regresses.
+    """L1 distance, summed over the four coordinates that a head regresses (as in Carion et al. 2020, arXiv 2005.12872).
 
     torchvision's RetinaNet takes it in the place of smooth L1.
     """
@@ -108,7 +108,9 @@ def eiou() -> Loss:
 def smooth_l1_box_loss(predicted: Tensor, target: Tensor, beta: float = 1.0) -> Tensor:
     """Return the smooth L1 loss ``(M,)``, summed over four coordinates (Girshick 2015, arXiv 1504.08083).
 
-    The sum, not the mean, as in equation 2 and in torchvision and detectron2.
+    The sum, not the mean, as in equation 2 and in torchvision and detectron2. Coordinates count up to a sixteenth of
+    the largest float, 2e37, and are cut there, so that no difference of finite ones and no sum of four overflows (for a
+    ``beta`` of 1e18 or less, whose square is finite too). One that is infinite already stays so.
 
     Args:
         predicted: ``(M, 4)`` encoded coordinates, or xyxy in units of the stride.
@@ -119,7 +121,7 @@ def smooth_l1_box_loss(predicted: Tensor, target: Tensor, beta: float = 1.0) -> 
         >>> smooth_l1_box_loss(torch.zeros(1, 4), torch.tensor([[1.0, 2.0, 0.0, 0.0]]))
         tensor([2.])
     """
-    predicted, target = at_least_float32(predicted), at_least_float32(target)
+    predicted, target = _within_range(at_least_float32(predicted)), _within_range(at_least_float32(target))
     return F.smooth_l1_loss(predicted, target, beta=beta, reduction="none").sum(dim=-1)
 
 
@@ -201,6 +203,11 @@ def efficient_iou_loss(predicted: Tensor, target: Tensor) -> Tensor:
     sides, other_sides = frame.boxes[:, 2:] - frame.boxes[:, :2], frame.others[:, 2:] - frame.others[:, :2]
     side_term = (sides - other_sides).square() / frame.enclosing.square().clamp(min=_SMALLEST_SQUARE)
     return 1 - paired_iou(frame.boxes, frame.others) + _centre_distance(frame) + side_term.sum(dim=1)
+
+
+def _within_range(coordinates: Tensor) -> Tensor:
+    limit = torch.finfo(coordinates.dtype).max / 16
+    return torch.where(coordinates.isinf(), coordinates, coordinates.clamp(-limit, limit))
 
 
 def _centre_distance(frame: PairFrame) -> Tensor:

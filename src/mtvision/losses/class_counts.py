@@ -1,24 +1,48 @@
 """Losses that want to know how often each class occurs, and the weights that are made of it."""
 
 import logging
+import re
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Annotated, Any, Final, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from torch import Tensor, nn
 
+from mtvision.config_errors import error_sentence, problem, sentence_error
 from mtvision.data.class_counts import ClassCounts, class_pixel_counts
-from mtvision.errors import ConfigError
+from mtvision.errors import ConfigError, did_you_mean
 from mtvision.types import VOID, Sample
 
 logger = logging.getLogger(__name__)
 
 Rule: TypeAlias = Callable[[ClassCounts], NDArray[np.float64]]
+
+
+def _in_one_sentence(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Say once what is wrong with what may be a list, a number or a word: pydantic says it once a kind."""
+    try:
+        return handler(value)
+    except ValidationError as error:
+        items = error.errors()
+    inside = [item for item in items if any(isinstance(step, int) for step in item["loc"])]
+    if inside:  # it is a list, so that what it is not does not matter
+        details = [problem(item["loc"], error_sentence(item), item["input"]) for item in inside]
+        raise ValidationError.from_exception_data("class weights", details)
+    got = f", got {value!r}"
+    kinds = " or ".join(error_sentence(item).removeprefix("must be ").removesuffix(got) for item in items)
+    words = [word for item in items for word in re.findall(r"'(\w+)'", item.get("ctx", {}).get("expected", ""))]
+    nearest = did_you_mean(value, words) if isinstance(value, str) else ""
+    raise sentence_error(f"must be {kinds}{got}" + (f".{nearest}" if nearest else ""))
+
+
+OneSentence: Final = WrapValidator(_in_one_sentence)
+"""Of an option that may be a list, a number or a word."""
+
 WeightRule: TypeAlias = Literal["balanced", "median_frequency"]
-ClassWeights: TypeAlias = list[Annotated[float, Field(ge=0)]] | WeightRule | None
+ClassWeights: TypeAlias = Annotated[list[Annotated[float, Field(ge=0)]] | WeightRule | None, OneSentence]
 
 
 @runtime_checkable

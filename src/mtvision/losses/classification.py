@@ -55,7 +55,7 @@ def focal(*, gamma: NonNegative = 2.0, alpha: Fraction | None = None) -> Loss:
 
 @CLASSIFICATION_LOSSES.register("bce")
 def bce() -> Loss:
-    """Binary cross-entropy, also of soft targets."""
+    """Binary cross-entropy, also of soft targets (as in Redmon & Farhadi 2018, YOLOv3, arXiv 1804.02767)."""
     return binary_cross_entropy
 
 

@@ -14,7 +14,7 @@ _WHO = "neck 'none'"
 
 @NECKS.register("none")
 class NoNeck(Neck):
-    """The backbone's features, unchanged.
+    """The backbone's features, unchanged (as in SSD, Liu et al. 2016, arXiv 1512.02325).
 
     Args:
         feature_info: of the backbone.

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mtvision.errors import ConfigError, DataError
 from mtvision.heads.classification import PRIOR, PooledClassifier
+from mtvision.ops.processes import divisor
 from mtvision.registries import TASKS
 from mtvision.tasks.base import Task
 from mtvision.types import DetectionTarget, FeatureInfo
@@ -93,7 +94,7 @@ class ClassificationTask(Task):
         truth = _stacked(target, logits)
         known = ~truth.isnan()
         losses = F.binary_cross_entropy_with_logits(logits, truth.nan_to_num(), reduction="none")
-        return {"classification": (losses * known).sum() / known.sum().clamp(min=1)}
+        return {"classification": (losses * known).sum() / divisor(known.sum())}
 
     def postprocess(
         self,

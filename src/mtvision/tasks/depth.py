@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mtvision.config_fields import In
 from mtvision.errors import ConfigError, DataError
 from mtvision.layers.resize import resize_to
+from mtvision.ops.processes import divisor
 from mtvision.registries import SEGMENTATION_HEADS, TASKS
 from mtvision.registry import Component
 from mtvision.tasks.base import Task, with_dropout
@@ -129,7 +130,7 @@ def l1(depth: Tensor, target: Tensor) -> Tensor:
     """
     known = ~target.isnan()
     errors = torch.where(known, depth - target, 0.0)
-    return errors.abs().sum() / known.sum().clamp(min=1)
+    return errors.abs().sum() / divisor(known.sum())
 
 
 class ScaleInvariantLog:
@@ -164,7 +165,7 @@ class ScaleInvariantLog:
         deviations = torch.where(known, errors - mean[:, None, None], 0.0)
         # mean(d²) - λ mean(d)² without the difference of two large numbers
         losses = deviations.square().sum(dim=(1, 2)) / number + (1 - self.variance_focus) * mean.square()
-        return losses.sum() / known.any(dim=2).any(dim=1).sum().clamp(min=1)
+        return losses.sum() / divisor(known.any(dim=2).any(dim=1).sum())
 
 
 def _stacked(target: Sequence[Tensor | None], depth: Tensor) -> Tensor:

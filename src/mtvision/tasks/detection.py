@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor, nn
 
-from mtvision.assigners.base import Assigner, Assignment, PaddedTargets, pad_targets
+from mtvision.assigners.base import Assigner, Assignment, PaddedTargets, checked_assignment, pad_targets
 from mtvision.config_fields import In
 from mtvision.errors import ConfigError
-from mtvision.heads.detection.base import DetectionHead
+from mtvision.heads.detection.base import DetectionHead, check_maps
 from mtvision.ops.boxes import boxes_to_distances, centerness, clip_boxes, paired_iou, scale_boxes
+from mtvision.ops.processes import divisor
 from mtvision.registries import (
     ASSIGNERS,
     BOX_LOSSES,
@@ -121,8 +122,13 @@ class DetectionTask(Task):
         )
 
     def forward(self, features: Sequence[Tensor], image_size: tuple[int, int]) -> DetectionOutput:
-        """Return the head's maps; ``image_size`` is (H, W) of the network's input."""
+        """Return the head's maps; ``image_size`` is (H, W) of the network's input.
+
+        Raises:
+            ConfigError: if they are of other classes, or do not fit each other; see `check_maps`.
+        """
         maps = self.head(features)
+        check_maps(maps, self.num_classes)
         # scalar_tensor, unlike tensor, keeps a dynamic size symbolic in an exported program
         size = torch.stack([torch.scalar_tensor(length, device=maps.points.device) for length in image_size])
         return DetectionOutput(maps.class_logits, maps.box_regression, maps.points, size, maps.centerness)
@@ -140,6 +146,7 @@ class DetectionTask(Task):
 
         Raises:
             ValueError: if there are not as many targets as images.
+            ConfigError: if the assigner or a loss returns something else than its contract says.
         """
         if len(target) != len(output.class_logits):
             raise ValueError(
@@ -147,7 +154,7 @@ class DetectionTask(Task):
             )
         targets = pad_targets(target, output.class_logits.device)
         boxes = self.head.decode(output.box_regression, output.points)
-        assignment = self.assigner(output.class_logits, boxes, output.points, targets)
+        assignment = checked_assignment(self.assigner(output.class_logits, boxes, output.points, targets), boxes)
         truth = targets.boxes.gather(1, assignment.object_index[..., None].expand(-1, -1, 4))  # (N, A, 4)
         share = 1 / self._divisors(assignment, targets)  # (N, 1)
         weights = (assignment.scores * share)[assignment.foreground]
@@ -164,8 +171,8 @@ class DetectionTask(Task):
         """Return what the losses of each image are divided by, ``(N, 1)``."""
         positives = assignment.scores.sum(dim=1, keepdim=True)
         if self.normalize_by == "batch":
-            return positives.sum().clamp(min=1).expand_as(positives)
-        return positives.clamp(min=1) * targets.annotated.sum().clamp(min=1)
+            return divisor(positives.sum()).expand_as(positives)
+        return positives.clamp(min=1) * divisor(targets.annotated.sum())
 
     def _box_losses(self, output: DetectionOutput, boxes: Tensor, truth: Tensor, foreground: Tensor) -> Tensor:
         """Return the box loss of each positive, ``(P,)``."""
@@ -257,7 +264,7 @@ def detection(
     candidates: Annotated[int, Field(ge=1)] = 1000,
     dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0,
 ) -> DetectionTask:
-    """Object detection: boxes with a class and a score.
+    """Object detection: boxes with a class and a score (as in PASCAL VOC, Everingham et al. 2010).
 
     Args:
         feature_info: of the neck that stands before the head, or of the backbone.

@@ -144,7 +144,7 @@ def segmentation(
     auxiliary_weight: Annotated[float, Field(ge=0)] = 0.4,
     dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0,
 ) -> SegmentationTask:
-    """Semantic segmentation: one class a pixel.
+    """Semantic segmentation: one class a pixel (as in PASCAL VOC, Everingham et al. 2010).
 
     Args:
         feature_info: of the backbone, or of the neck where it is shared.

@@ -1,20 +1,21 @@
 """Checkpoints: a folder with weights as safetensors, what they belong to as JSON and, to go on from, the loop's state.
 
-``model.safetensors`` and ``checkpoint.json`` suffice to load a model; ``state.pt`` is there only in ``last``.
+``model.safetensors`` and ``checkpoint.json`` suffice to load a model. ``state.pt`` is there only in ``last``, and so is
+``training.safetensors`` where the model's weights are an average of those that are trained.
 """
 
+import io
 import json
-import random
-import shutil
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import TypeAdapter
+from torch import Tensor
 
 from mtvision.config import Config
 from mtvision.config_fields import replace_text
@@ -23,12 +24,17 @@ from mtvision.errors import CheckpointError, ConfigError
 from mtvision.factory import build_model
 from mtvision.model import MultiTaskModel
 from mtvision.training.history import with_nan, without_nan
+from mtvision.training.whole_folders import MANIFEST, whole_folders, write_folder
 from mtvision.types import STANDARD_TASKS, Classes
 
-FORMAT = 1
-STATE_KEYS = {"epoch", "monitor", "optimizer", "random"}
+FORMAT = 2
+_OF_LOOP = {"optimizer", "balancer", "scaler", "weights", "lr", "steps_done", "skipped", "skipped_in_row"}
+STATE_KEYS = {"epoch", "step", "monitor", "metrics", "reason", "seconds", "history", "of_processes", *_OF_LOOP}
 WEIGHTS, DESCRIPTION, STATE = "model.safetensors", "checkpoint.json", "state.pt"
+TRAINING_WEIGHTS = "training.safetensors"
 _PACKAGES = ("mtvision", "torch", "torchvision", "timm", "albumentations", "torchmetrics", "accelerate")
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,7 +45,9 @@ class Description:
         config: as `Config.dump` gives it.
         classes: names by task, None if the data set had none.
         epoch: number of epochs done.
-        metrics: of the validation after that epoch.
+        metrics: of the validation after that epoch; empty before the first.
+        step: batches done in the epoch after those.
+        data: fingerprint of the training images, None where the data set has none.
         versions: of the packages that wrote it.
     """
 
@@ -47,6 +55,8 @@ class Description:
     classes: dict[str, list[str]] | None
     epoch: int
     metrics: dict[str, float]
+    step: int = 0
+    data: str | None = None
     versions: dict[str, str] = field(default_factory=dict)
     format: int = FORMAT
 
@@ -56,52 +66,73 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in _PACKAGES}
 
 
+def json_text(content: Mapping[str, Any]) -> str:
+    """Return plain values as indented JSON, NaN as null."""
+    return json.dumps(without_nan(content), indent=2) + "\n"
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write plain values as indented JSON, NaN as null."""
-    replace_text(path, json.dumps(without_nan(content), indent=2) + "\n")
+    """Write `json_text`; there is never half of it."""
+    replace_text(path, json_text(content))
 
 
 def save_checkpoint(
     folder: Path,
-    model: MultiTaskModel,
-    config: Config,
-    epoch: int,
-    metrics: Mapping[str, float],
+    description: Description,
+    weights: Mapping[str, Tensor],
     state: Mapping[str, Any] | None = None,
+    training_weights: Mapping[str, Tensor] | None = None,
 ) -> None:
-    """Write a checkpoint beside ``folder`` and then put it in its place: there is always a whole one.
+    """Put a checkpoint in its place: until it is whole and on the disk, the one before it stays.
 
     Args:
-        folder: e.g. ``runs/a/checkpoints/last``.
-        model: whose weights and class names are written.
-        config: of the run.
-        epoch: number of epochs done.
-        metrics: of the validation after that epoch.
+        folder: e.g. ``runs/a/checkpoints/last``; of one with a state the one before it is kept too.
+        description: what it belongs to.
+        weights: what `load_model` gives, e.g. ``model.state_dict()``.
         state: what the loop needs to go on: tensors, numbers, texts, lists and dicts.
-    """
-    from safetensors.torch import save_file
+        training_weights: those that go on being trained, where ``weights`` are an average of them.
 
-    new, old = folder.with_name(folder.name + ".new"), folder.with_name(folder.name + ".old")
-    shutil.rmtree(new, ignore_errors=True)
-    new.mkdir(parents=True)
-    weights = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in model.state_dict().items()}
-    save_file(weights, new / WEIGHTS)
+    Raises:
+        CheckpointError: if it cannot be written.
+    """
+    files = {DESCRIPTION: json_text(asdict(description)).encode(), WEIGHTS: _weights_file(weights)}
+    if training_weights is not None:
+        files[TRAINING_WEIGHTS] = _weights_file(training_weights)
+    if state is not None:
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        files[STATE] = buffer.getvalue()
+    write_folder(folder, files, keep_previous=state is not None)
+
+
+def _weights_file(weights: Mapping[str, Tensor]) -> bytes:
+    from safetensors.torch import save
+
+    content: bytes = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    return content
+
+
+def describe_run(model: MultiTaskModel, config: Config, **values: Any) -> Description:
+    """Return the description of a checkpoint of a model; ``values`` are its further attributes."""
     classes = model.classes
     names = {task: list(classes.names(task)) for task in (*STANDARD_TASKS, *classes.others)} if classes else None
-    write_json(new / DESCRIPTION, asdict(Description(config.dump(), names, epoch, dict(metrics), versions())))
-    if state is not None:
-        torch.save(dict(state), new / STATE)
-    shutil.rmtree(old, ignore_errors=True)
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
+    return Description(config.dump(), names, versions=versions(), **values)
 
 
 def whole_checkpoint(folder: Path) -> Path | None:
-    """Return ``folder`` if a checkpoint is in it, the one that it was replacing if that was cut off, else None."""
-    candidates = (folder, folder.with_name(folder.name + ".old"))
-    return next((candidate for candidate in candidates if (candidate / DESCRIPTION).is_file()), None)
+    """Return the newest whole checkpoint among ``folder`` and what stands in for it; None if there is none.
+
+    That is the one that it replaced, where it is torn or its replacement was cut off; the log then says so. A folder
+    without a manifest, put together by hand, counts as it is.
+    """
+    if (folder / DESCRIPTION).is_file() and not (folder / MANIFEST).exists():
+        return folder
+    found = next(whole_folders(folder), None)
+    if found is not None and found != folder:
+        logger.warning("%s: is missing or damaged; %s beside it is whole and taken instead", folder, found.name)
+    if found is None and (folder / DESCRIPTION).is_file():
+        return folder  # whatever is wrong with it will be said by who reads it
+    return found
 
 
 def find_checkpoint(path: str | Path, which: str = "best") -> Path:
@@ -116,7 +147,7 @@ def find_checkpoint(path: str | Path, which: str = "best") -> Path:
         return found
     if not folder.exists():
         raise CheckpointError(f"{folder}: there is no such run folder or checkpoint")
-    there = sorted(item.name for item in (folder / "checkpoints").glob("*")) or ["none"]
+    there = sorted(item.name for item in (folder / "checkpoints").glob("*") if not item.suffix) or ["none"]
     raise CheckpointError(f"{folder}: no checkpoint '{which}' in it; checkpoints there: {', '.join(there)}")
 
 
@@ -169,8 +200,8 @@ def load_model(path: str | Path, which: str = "best") -> MultiTaskModel:
     return model.eval()
 
 
-def load_weights(model: MultiTaskModel, folder: Path) -> None:
-    """Load a checkpoint's weights into a model.
+def load_weights(model: MultiTaskModel, folder: Path, name: str = WEIGHTS) -> None:
+    """Load a checkpoint's weights into a model; ``name`` is that of the file.
 
     Raises:
         CheckpointError: if the file is damaged or the weights are of another model; what differs is named.
@@ -178,7 +209,7 @@ def load_weights(model: MultiTaskModel, folder: Path) -> None:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = folder / WEIGHTS
+    path = folder / name
     try:
         weights = load_file(path)
     except (OSError, SafetensorError) as error:
@@ -209,32 +240,3 @@ def load_state(folder: Path) -> dict[str, Any]:
             f"{path}: not the state of a run: expected a mapping with {', '.join(sorted(STATE_KEYS))}"
         )
     return state
-
-
-def random_state() -> dict[str, Any]:
-    """Return the state of all global random generators, as plain values and tensors."""
-    name, keys, position, has_gauss, cached = np.random.get_state()  # noqa: NPY002 - the global one is meant
-    kind, internal, gauss = random.getstate()
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-        "numpy": [
-            str(name),
-            torch.from_numpy(np.asarray(keys).astype(np.int64)),
-            int(position),
-            int(has_gauss),
-            float(cached),
-        ],
-        "python": [kind, list(internal), gauss],
-    }
-
-
-def restore_random_state(state: Mapping[str, Any]) -> None:
-    """Put all global random generators into a state of `random_state`."""
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] and torch.cuda.device_count() == len(state["cuda"]):
-        torch.cuda.set_rng_state_all(state["cuda"])
-    name, keys, position, has_gauss, cached = state["numpy"]
-    np.random.set_state((name, keys.numpy().astype(np.uint32), position, has_gauss, cached))  # noqa: NPY002
-    kind, internal, gauss = state["python"]
-    random.setstate((kind, tuple(internal), gauss))

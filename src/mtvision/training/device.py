@@ -1,18 +1,20 @@
 """Which device a config means, and the accelerator for it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from mtvision.config import Config
-from mtvision.errors import ConfigError
+from mtvision.errors import ConfigError, TrainingError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
 
+_SUPPORTED = ("NO", "MULTI_CPU", "MULTI_GPU")
 _PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
@@ -35,17 +37,24 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def build_accelerator(config: Config) -> "Accelerator":
-    """Return the accelerator for a config's device, precision and accumulation.
+def build_accelerator(config: Config, trackers: Sequence[str] = (), folder: Path | None = None) -> "Accelerator":
+    """Return the accelerator for a config's device and precision.
 
     Accelerate keeps one global state a process; it is reset here, so that runs with different settings can follow each
     other in one process.
 
+    Args:
+        config: its ``system`` section.
+        trackers: names of accelerate's trackers.
+        folder: of the run, in which TensorBoard's has its own.
+
     Raises:
         ConfigError: if the device is not there or cannot compute in the precision.
+        TrainingError: if a launcher asks for a way of sharing the model that is not supported.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
+    from accelerate.utils import ProjectConfiguration
 
     device = resolve_device(config.system.device)
     if config.system.precision == "fp16" and device.type == "cpu":
@@ -54,18 +63,33 @@ def build_accelerator(config: Config) -> "Accelerator":
         AcceleratorState._reset_state(reset_partial_state=True)
     if device.type == "cuda" and device.index is not None:
         torch.cuda.set_device(device)
-    return Accelerator(
+    accelerator = Accelerator(
         cpu=device.type == "cpu",
         mixed_precision=_PRECISION[config.system.precision],
-        gradient_accumulation_steps=config.training.accumulate,
+        log_with=list(trackers) or None,
+        project_config=ProjectConfiguration(project_dir=folder, logging_dir=folder and str(folder / "tensorboard")),
+        kwargs_handlers=_data_parallel(config),
     )
+    if accelerator.distributed_type.value not in _SUPPORTED:
+        raise TrainingError(
+            f"training with {accelerator.distributed_type.value} is not supported; start the processes with torchrun "
+            "or accelerate launch for data parallel training, in which each holds the whole model"
+        )
+    return accelerator
+
+
+def _data_parallel(config: Config) -> list[Any]:
+    """Let data parallel training pass over a backbone that is frozen for a while."""
+    from accelerate.utils import DistributedDataParallelKwargs
+
+    return [DistributedDataParallelKwargs(find_unused_parameters=config.training.freeze_backbone_epochs > 0)]
 
 
 @contextmanager
-def prepared(model: nn.Module, accelerator: "Accelerator") -> Iterator[Any]:
+def prepared(model: nn.Module, accelerator: "Accelerator", *, training: bool = True) -> Iterator[Any]:
     """Yield the model as accelerate wraps it, and give it back as it was: autocast would stay in ``model.forward``."""
     try:
-        yield accelerator.prepare(model)
+        yield accelerator.prepare_model(model, evaluation_mode=not training)
     finally:
         accelerator.unwrap_model(model, keep_fp32_wrapper=False)
         model.__dict__.pop("forward", None)

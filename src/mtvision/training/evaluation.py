@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Any
@@ -13,6 +13,7 @@ from torch import Tensor
 from mtvision.errors import DataError
 from mtvision.layers.mode import evaluation_mode
 from mtvision.model import MultiTaskModel
+from mtvision.training import processes
 from mtvision.types import Batch, Classes
 
 
@@ -40,7 +41,7 @@ class LossMeter:
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
-        self._weight = 0
+        self._weight: float = 0
 
     def update(self, losses: Mapping[str, Tensor], num_images: int) -> None:
         """Add the losses of one batch."""
@@ -48,12 +49,33 @@ class LossMeter:
             addition = (
                 value.detach().double() * num_images if value.device.type != "mps" else value.detach() * num_images
             )
-            self._sums[name] = self._sums[name] + addition if name in self._sums else addition
+            before = self._sums.get(name)
+            self._sums[name] = addition if before is None else before.to(addition.device) + addition
         self._weight += num_images
 
     def means(self) -> dict[str, float]:
         """Return the means so far, empty before the first batch."""
-        return {name: float(total) / self._weight for name, total in self._sums.items()}
+        return {name: float(total / self._weight) for name, total in self._sums.items()}
+
+    def means_over_processes(self) -> dict[str, float]:
+        """Return the means over the processes, each of which had its part of every batch; all of them must ask."""
+        weighed = {name: total / self._weight for name, total in self._sums.items()}
+        return {name: float(value) for name, value in processes.means(weighed).items()}
+
+    def state(self) -> dict[str, Any]:
+        """Return what `restore` needs: the sums, exactly."""
+        return {"sums": {name: total.cpu() for name, total in self._sums.items()}, "weight": self._weight}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a `state`."""
+        self._sums, self._weight = dict(state["sums"]), state["weight"]
+
+    @staticmethod
+    def mean_state(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the mean of several states: what each of another number of processes goes on from."""
+        number = len(states)
+        sums = {name: sum(state["sums"][name] for state in states) / number for name in states[0]["sums"]}
+        return {"sums": sums, "weight": sum(state["weight"] for state in states) / number}
 
 
 def weighted_sum(losses: Mapping[str, Mapping[str, Tensor]], weights: Mapping[str, float]) -> Tensor:
@@ -75,6 +97,7 @@ def score(
     forward: Callable[[Tensor], dict[str, Any]] | None = None,
     weights: Mapping[str, float] | None = None,
     classes: Classes | None = None,
+    shared: bool = False,
 ) -> EvaluationResult:
     """Return losses and metrics over batches that carry ``truths``.
 
@@ -84,9 +107,11 @@ def score(
         forward: what to call in place of ``model``, e.g. its compiled or wrapped form.
         weights: of the tasks in the total loss.
         classes: names of the tables' rows; numbers where there are none.
+        shared: whether the batches of several processes belong together, each process's after those of the one before
+            it; all of them then return the same.
     """
     metrics = {name: model.task(name).metrics() for name in model.tasks}
-    meter = LossMeter()
+    losses_of_batches: list[tuple[dict[str, Tensor], int]] = []
     call = forward or model
     with evaluation_mode(model):
         for batch in batches:
@@ -94,12 +119,32 @@ def score(
                 raise DataError("the loader has no truths to score against: build it with training=False")
             outputs = call(batch.images)
             losses = model.loss(outputs, batch.targets)
-            meter.update(flatten(losses, weighted_sum(losses, weights or {})), len(batch.images))
+            losses_of_batches.append((flatten(losses, weighted_sum(losses, weights or {})), len(batch.images)))
             for name in model.tasks:
                 task = model.task(name)
                 predictions = task.postprocess(outputs[name], batch.image_sizes)
                 metrics[name].update(predictions, task.select(batch.truths, name))
-    return _result(model, metrics, meter.means(), classes or model.classes)
+    for collection in metrics.values():
+        _gather_if(shared, collection)
+    means = _mean_losses(losses_of_batches, shared)
+    return _result(model, metrics, means, classes or model.classes)
+
+
+def _mean_losses(losses_of_batches: list[tuple[dict[str, Tensor], int]], shared: bool) -> dict[str, float]:
+    """Return the means over the batches of all processes, summed in the order in which a single one has them."""
+    if shared and processes.number() > 1:
+        own = [({name: loss.cpu() for name, loss in losses.items()}, size) for losses, size in losses_of_batches]
+        losses_of_batches = [entry for entries in processes.gather(own) for entry in entries]
+    meter = LossMeter()
+    for losses, size in losses_of_batches:
+        meter.update(losses, size)
+    return meter.means()
+
+
+def _gather_if(shared: bool, collection: Any) -> None:
+    """Let metrics gather from all processes where they shared the images, and only there: else all would hang."""
+    for metric in collection.values(copy_state=False):
+        metric.distributed_available_fn = lambda: shared and processes.number() > 1
 
 
 def check_classes(model: MultiTaskModel, data: Any) -> None:
@@ -122,7 +167,9 @@ def metric_directions(model: MultiTaskModel) -> dict[str, bool]:
     """Return whether higher is better, for each scalar metric by its full name, without any data."""
     directions = {}
     for task in model.tasks:
-        for name, metric in model.task(task).metrics().items():
+        collection = model.task(task).metrics()
+        _gather_if(False, collection)
+        for name, metric in collection.items():
             values = _compute(metric)
             names = values if isinstance(values, Mapping) else [name]
             scalars = [key for key in names if key not in model.task(task).class_metrics]

@@ -23,7 +23,7 @@ class History(Sequence[Row]):
         self._path = path
         self._rows = list(rows)
         if path is not None:
-            replace_text(path, "".join(_line(row) for row in self._rows))
+            replace_text(path, self.text())
 
     @classmethod
     def read(cls, path: Path) -> "History":
@@ -33,17 +33,34 @@ class History(Sequence[Row]):
             CheckpointError: if the file is missing or another line is damaged.
         """
         try:
-            *lines, _ = path.read_text(encoding="utf-8").split("\n")  # a whole last line ends here
-            return cls(rows=[with_nan(json.loads(line)) for line in lines])
+            return cls(rows=cls.parse(path.read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path}: the history of the run cannot be read ({error})") from None
 
+    @staticmethod
+    def parse(text: str) -> list[Row]:
+        """Return the rows of a `text`; a last line that was cut off is left out."""
+        *lines, _ = text.split("\n")  # a whole last line ends here
+        return [with_nan(json.loads(line)) for line in lines]
+
+    def text(self) -> str:
+        """Return all rows as the file has them."""
+        return "".join(_line(row) for row in self._rows)
+
     def append(self, row: Row) -> None:
-        """Add a row and write it."""
+        """Add a row and write it.
+
+        Raises:
+            CheckpointError: if it cannot be written.
+        """
         self._rows.append(row)
-        if self._path is not None:
+        if self._path is None:
+            return
+        try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(_line(row))
+        except OSError as error:
+            raise CheckpointError(f"{self._path}: cannot be written ({error.strerror})") from None
 
     def column(self, key: str) -> list[float]:
         """Return one value a row, NaN where a row lacks it."""

@@ -1,59 +1,202 @@
 """The optimizer steps of one epoch."""
 
-from collections.abc import Mapping
+import logging
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from mtvision.config import Config
-from mtvision.errors import TrainingError
+from mtvision.errors import DataError, TrainingError
 from mtvision.model import MultiTaskModel
+from mtvision.ops.processes import shared_batch
 from mtvision.registries import SCHEDULES
-from mtvision.training.checkpoint import random_state, restore_random_state
+from mtvision.training import processes
+from mtvision.training.averaging import Averaging
+from mtvision.training.balanced_backward import BalancedBackward
 from mtvision.training.evaluation import LossMeter, flatten, weighted_sum
-from mtvision.training.progress import Bar
-from mtvision.training.schedule import learning_rate
+from mtvision.training.schedule import learning_rate, scaled_rate
 from mtvision.types import Batch
+
+logger = logging.getLogger(__name__)
 
 
 class Loop:
-    """One epoch of optimizer steps, on what accelerate has prepared.
+    """Optimizer steps, on what accelerate has prepared.
 
     Args:
         config: its ``training`` section and number of epochs.
         model: whose losses are used.
         network: the model as accelerate wraps it.
         optimizer: likewise.
-        accelerator: precision, accumulation and clipping.
+        accelerator: precision and clipping.
+        balancing: backward passes and weights of the tasks.
+        averaging: of the weights; None: none.
+
+    Attributes:
+        meter: mean losses since it was last reset.
+        rate_at: base learning rate by fractional epoch.
+        rate: that of the last step.
+        losses: of the last batch.
+        batch_images: how many that batch had, in this process.
+        problem: why the last skipped step was skipped.
+        steps_done: optimizer steps in the run.
+        skipped: how many more were left out since something was not finite.
     """
 
-    def __init__(self, config: Config, model: MultiTaskModel, network: Any, optimizer: Any, accelerator: Any) -> None:
+    def __init__(
+        self,
+        config: Config,
+        model: MultiTaskModel,
+        network: Any,
+        optimizer: Any,
+        accelerator: Any,
+        balancing: BalancedBackward,
+        averaging: Averaging | None = None,
+    ) -> None:
         self.config, self.model, self.network = config, model, network
         self.optimizer, self.accelerator = optimizer, accelerator
+        self.balancing, self.averaging = balancing, averaging
         self.schedule = SCHEDULES.build(config.training.lr_schedule, config.system.epochs)
+        self.rate_at: Callable[[float], float] = self._scheduled
+        self.meter, self.rate, self.problem = LossMeter(), 0.0, ""
+        self.losses: dict[str, Tensor] = {}
+        self._weights: dict[str, float] = {}
+        self.batch_images = self.steps_done = self.skipped = self._skipped_in_row = 0
 
-    def train_epoch(self, epoch: int, loader: Any, bar: Bar) -> tuple[dict[str, float], float]:
-        """Return the mean losses and the last learning rate."""
-        self.network.train()
-        meter, rate = LossMeter(), 0.0
-        for step, batch in enumerate(bar.over(loader)):
-            rate = self._set_learning_rate(epoch + (step + 0.5) / len(loader))
-            losses = self._step(batch, self._group_size(step, len(loader)))
-            meter.update(losses, len(batch.images))
-            if bar.visible:
-                bar.losses({name: float(value) for name, value in losses.items()})
-        return meter.means(), rate
+    def steps(self, epoch: int, batches: Iterator[Batch], start: int, number: int) -> Iterator[int]:
+        """Do the steps of an epoch, and yield after each how many batches are done.
+
+        Args:
+            epoch: counted from 0.
+            batches: those that are left of it.
+            start: how many were done before.
+            number: how many there are in the epoch.
+
+        Raises:
+            TrainingError: after ``max_skipped_steps`` steps in a row that could not be made.
+        """
+        done = start
+        while done < number:
+            group = min(self.config.training.accumulate, number - done)  # the last group may be smaller
+            self._set_learning_rate(epoch + (done + group - 0.5) / number)
+            self._step(_taken(batches, group, done, number), group)
+            done += group
+            yield done
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The last weights of the tasks; reading them waits for the device."""
+        return {name: float(value) for name, value in self.balancing.weights.items()} or self._weights
 
     def state(self) -> dict[str, Any]:
-        """Return what is needed to go on after this epoch."""
-        return {"optimizer": self.optimizer.state_dict(), "random": random_state()}
+        """Return what is needed to go on after this step."""
+        scaler = self.accelerator.scaler
+        return {
+            "optimizer": self.optimizer.state_dict(),
+            "balancer": self.balancing.balancer.state_dict(),
+            "scaler": scaler.state_dict() if scaler is not None else {},
+            "weights": self.weights,
+            "meter": self.meter.state(),
+            "lr": self.rate,
+            "steps_done": self.steps_done,
+            "skipped": self.skipped,
+            "skipped_in_row": self._skipped_in_row,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state`."""
         self.optimizer.load_state_dict(state["optimizer"])
-        restore_random_state(state["random"])
+        self.balancing.balancer.load_state_dict(state["balancer"])
+        if self.accelerator.scaler is not None and state["scaler"]:
+            self.accelerator.scaler.load_state_dict(state["scaler"])
+        self._weights = dict(state["weights"])
+        self.meter.restore(state["meter"])
+        self.rate, self.steps_done, self.skipped = state["lr"], state["steps_done"], state["skipped"]
+        self._skipped_in_row = state["skipped_in_row"]
 
-    def _forward(self, images: torch.Tensor) -> dict[str, Any]:
+    def _step(self, batches: Iterator[Batch], number: int) -> None:
+        """Do one optimizer step over a group of ``number`` batches; where a loss of it is not finite, none."""
+        statistics = [buffer.clone() for buffer in self.model.buffers()]
+        problem = ""
+        for index, loaded in enumerate(batches, start=1):
+            batch = loaded.to(self.accelerator.device, non_blocking=True)
+            waits = index < number or self.balancing.balancer.on_gradients
+            with self.accelerator.no_sync(self.network) if waits else nullcontext():
+                problem = problem or self._backward(batch, 1 / number)
+        problem = problem or self._update()
+        self.optimizer.zero_grad()
+        if problem:
+            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
+                buffer.copy_(before)  # the forward pass has put what is not finite into those of batch norm
+            self._skip(problem)
+            return
+        if self.accelerator.scaler is not None and self.accelerator.optimizer_step_was_skipped:
+            return  # the scaler is looking for its scale
+        self._skipped_in_row = 0
+        self.steps_done += 1
+        if self.averaging is not None:
+            self.averaging.update(self.model, self.steps_done)
+        self._look_after_step(batch)
+
+    def _backward(self, batch: Batch, share: float) -> str:
+        """Add a batch's gradients; return what is wrong instead, where its loss is not finite in some process."""
+        with shared_batch():
+            parts = self.model.loss(self._forward(batch.images), batch.targets)
+        total = weighted_sum(parts, self.config.training.loss_weights)
+        self.losses = {name: value.detach() for name, value in flatten(parts, total).items()}
+        self.batch_images = len(batch.images)
+        if processes.any_of(~torch.isfinite(total.detach())):
+            return _not_finite(self.losses, batch)
+        self.meter.update(self.losses, len(batch.images))
+        self.balancing.backward(_by_task(parts), share)
+        return ""
+
+    def _update(self) -> str:
+        """Let the optimizer act; return what is wrong instead, where the gradient is not finite."""
+        self.balancing.finish()
+        limit = self.config.training.clip_norm
+        # without a limit only to look at the norm: nothing is above infinity
+        norm = self.accelerator.clip_grad_norm_(self.model.parameters(), math.inf if limit is None else limit)
+        if self.accelerator.scaler is None and not torch.isfinite(norm):
+            return f"the gradient is not finite, though the loss is ({float(self.losses['loss']):.4g})"
+        self.optimizer.step()
+        scaler = self.accelerator.scaler
+        if scaler is not None and self.accelerator.optimizer_step_was_skipped and scaler.get_scale() < 1:
+            return "the gradient is not finite at any scale of the loss"
+        return ""
+
+    def _look_after_step(self, batch: Batch) -> None:
+        """Show a balancer that wants it what the step has made of the losses."""
+        balancer = self.balancing.balancer
+        if not balancer.looks_after_step:
+            return
+        statistics = [buffer.clone() for buffer in self.model.buffers()]
+        with torch.no_grad(), shared_batch():
+            parts = _by_task(self.model.loss(self._forward(batch.images), batch.targets))
+            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
+                buffer.copy_(before)  # batch norm has seen the batch already
+        if not processes.any_of(~torch.isfinite(torch.stack(list(parts.values()))).all()):
+            self.balancing.after_step(parts)
+
+    def _skip(self, problem: str) -> None:
+        self.balancing.discard()
+        self.skipped += 1
+        self.problem = problem
+        self._skipped_in_row += 1
+        logger.warning("step skipped: %s", problem)
+        if self._skipped_in_row >= self.config.training.max_skipped_steps:
+            raise TrainingError(
+                f"{self._skipped_in_row} steps in a row could not be made; {problem}. Try a lower training.lr in a "
+                "new run; the last checkpoint is from before them"
+            )
+
+    def _forward(self, images: Tensor) -> dict[str, Any]:
+        if self.config.system.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
         try:
             outputs: dict[str, Any] = self.network(images)
         except ValueError as error:
@@ -67,36 +210,30 @@ class Loop:
             ) from None
         return outputs
 
-    def _group_size(self, step: int, num_batches: int) -> int:
-        """Return how many batches the optimizer step of this batch is made of: the last group may be smaller."""
-        accumulate = self.config.training.accumulate
-        return min(accumulate, num_batches - step // accumulate * accumulate)
-
-    def _step(self, batch: Batch, group_size: int) -> dict[str, torch.Tensor]:
+    def _scheduled(self, epoch: float) -> float:
         settings = self.config.training
-        with self.accelerator.accumulate(self.network):
-            outputs = self._forward(batch.images)
-            parts = self.model.loss(outputs, batch.targets)
-            total = weighted_sum(parts, settings.loss_weights)
-            losses = {name: value.detach() for name, value in flatten(parts, total).items()}
-            if not torch.isfinite(total):
-                raise TrainingError(_not_finite(losses, batch))
-            # accelerate divides by ``accumulate``; the mean over the group is meant
-            self.accelerator.backward(total * (settings.accumulate / group_size))
-            if self.accelerator.sync_gradients and settings.clip_norm is not None:
-                self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
-            self.optimizer.step()
-            self.optimizer.zero_grad()
-        return losses
+        return learning_rate(scaled_rate(settings), self.schedule, epoch, settings.warmup_epochs)
 
-    def _set_learning_rate(self, epoch: float) -> float:
-        settings = self.config.training
-        rate = learning_rate(settings.lr, self.schedule, epoch, settings.warmup_epochs)
+    def _set_learning_rate(self, epoch: float) -> None:
+        self.rate = self.rate_at(epoch)
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        return rate
+            group["lr"] = self.rate * group["lr_factor"]
 
 
-def _not_finite(losses: Mapping[str, torch.Tensor], batch: Batch) -> str:
+def _taken(batches: Iterator[Batch], number: int, done: int, expected: int) -> Iterator[Batch]:
+    for _ in range(number):
+        batch = next(batches, None)
+        if batch is None:
+            raise DataError(f"the loader ended after {done} batches, but its length is {expected}")
+        yield batch
+        done += 1
+
+
+def _by_task(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {task: torch.stack(list(losses.values())).sum() for task, losses in parts.items()}
+
+
+def _not_finite(losses: Mapping[str, Tensor], batch: Batch) -> str:
     parts = [f"{name} = {float(value)}" for name, value in losses.items() if not torch.isfinite(value)]
-    return f"the loss is not finite: {', '.join(parts)}; images: {', '.join(batch.image_ids)}. Try a lower training.lr"
+    named = ", ".join(parts) or "in another process"
+    return f"the loss is not finite: {named}; images: {', '.join(batch.image_ids)}"

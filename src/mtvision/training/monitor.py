@@ -1,17 +1,17 @@
-"""Which epoch is the best."""
+"""Which epochs are the best, and whether there is hope of a better one."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mtvision.config import TrainingConfig
+from mtvision.config_sections import TrainingConfig
 from mtvision.errors import ConfigError, did_you_mean
 from mtvision.model import MultiTaskModel
 from mtvision.training.evaluation import metric_directions
 
 
 class Monitor:
-    """Keeps the best epoch by ``training.monitor``.
+    """Keeps the best epochs by ``training.monitor``.
 
     Args:
         model: whose metrics can be monitored; their own ``higher_is_better`` tells the direction.
@@ -21,8 +21,8 @@ class Monitor:
         ConfigError: if one of them does not; the nearest name is suggested.
 
     Attributes:
-        epoch: the best so far, counted from 1; 0 before the first.
-        value: of the monitored metric then; NaN where nothing was validated.
+        kept: epochs (counted from 1) and values of the best ``keep_best`` so far, best first; of equal ones the
+            earlier is better, and where nothing was validated (NaN) the later.
     """
 
     def __init__(self, model: MultiTaskModel, settings: TrainingConfig) -> None:
@@ -30,24 +30,37 @@ class Monitor:
         _check_names(model, settings, directions)
         self.name = settings.monitor
         self.higher_is_better = directions[self.name]
-        self.epoch, self.value = 0, math.nan
+        self.kept: list[tuple[int, float]] = []
+        self._limit, self._patience = settings.keep_best, settings.patience
+
+    @property
+    def epoch(self) -> int:
+        """The best epoch so far, counted from 1; 0 before the first."""
+        return self.kept[0][0] if self.kept else 0
 
     def update(self, epoch: int, row: Mapping[str, Any]) -> bool:
         """Tell whether an epoch is the best so far; without validation the last one always is."""
-        value = row.get(f"val/{self.name}", math.nan)
-        first = self.epoch == 0 or math.isnan(self.value)
-        better = value > self.value if self.higher_is_better else value < self.value
-        if first or better:
-            self.epoch, self.value = epoch, value
-        return first or better
+        self.kept.append((epoch, float(row.get(f"val/{self.name}", math.nan))))
+        self.kept = sorted(self.kept, key=self._rank)[: self._limit]
+        return self.epoch == epoch
 
-    def state(self) -> dict[str, float]:
+    def is_exhausted(self, epoch: int) -> bool:
+        """Tell whether ``training.patience`` epochs have gone without a better one."""
+        return self._patience is not None and epoch - self.epoch >= self._patience
+
+    def _rank(self, entry: tuple[int, float]) -> tuple[bool, float, int]:
+        epoch, value = entry
+        if math.isnan(value):
+            return True, 0.0, -epoch
+        return False, -value if self.higher_is_better else value, epoch
+
+    def state(self) -> list[list[float]]:
         """Return what `restore` needs."""
-        return {"epoch": self.epoch, "value": self.value}
+        return [list(entry) for entry in self.kept]
 
-    def restore(self, state: Mapping[str, float]) -> None:
+    def restore(self, state: Sequence[Sequence[float]]) -> None:
         """Go on from a `state`."""
-        self.epoch, self.value = int(state["epoch"]), float(state["value"])
+        self.kept = [(int(epoch), float(value)) for epoch, value in state]
 
 
 def _check_names(model: MultiTaskModel, settings: TrainingConfig, directions: Mapping[str, bool]) -> None:

@@ -62,7 +62,7 @@ def _find_in_timm(name: str) -> Callable[..., optim.Optimizer] | None:
         return None
 
     def from_timm(parameters: Parameters, lr: float, weight_decay: float) -> optim.Optimizer:
-        """Build an optimizer of timm with its own defaults."""
+        """Any of timm's optimizers, with its own defaults (Wightman 2019, PyTorch Image Models)."""
         from timm.optim import create_optimizer_v2
 
         built: Any = create_optimizer_v2(list(parameters), opt=name, lr=lr, weight_decay=weight_decay)

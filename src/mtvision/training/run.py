@@ -10,9 +10,21 @@ from mtvision.data.loader import build_dataset, build_loader
 from mtvision.errors import ConfigError
 from mtvision.factory import build_model, resolve_classes
 from mtvision.model import MultiTaskModel
+from mtvision.training import processes
+from mtvision.training.batch_size import with_batch_size
+from mtvision.training.callbacks import Callback
 from mtvision.training.evaluation import EvaluationResult, check_classes, score
-from mtvision.training.progress import Reporter
-from mtvision.training.run_folder import PANEL, SUMMARY, RunResult, check_same_run, read_result
+from mtvision.training.progress import Reporter, chosen_reporter
+from mtvision.training.run_folder import (
+    CURVES,
+    HISTORY,
+    PANEL,
+    SUMMARY,
+    RunResult,
+    check_same_run,
+    read_result,
+    with_batch_size_of,
+)
 from mtvision.training.trainer import Trainer
 from mtvision.types import Sample
 
@@ -20,16 +32,22 @@ _PANEL_IMAGES = 6
 
 
 def train(
-    config: Config | Mapping[str, Any] | str | Path, run_dir: str | Path | None = None, *, progress: bool = True
+    config: Config | Mapping[str, Any] | str | Path,
+    run_dir: str | Path | None = None,
+    *,
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
 ) -> RunResult:
     """Do all of it: data, model, training, curves and a panel of predictions.
 
-    The same call on an unfinished run folder goes on after its last whole epoch; a finished one is only read.
+    The same call on an unfinished run folder goes on from its last checkpoint, bit for bit; a finished one is only
+    read. In several processes (``torchrun script.py``) all make the same call; give them a ``run_dir``.
 
     Args:
         config: a `Config`, a mapping or the path of a YAML file.
         run_dir: the run's folder; ``system.run_dir`` if None, else ``runs/<date and time>``.
         progress: whether to show a bar, a row an epoch and the closing table.
+        callbacks: code of one's own; see `Callback`.
 
     Raises:
         ConfigError: for any problem of the config, or class numbers that are not those of the data set.
@@ -37,23 +55,27 @@ def train(
         CheckpointError: if ``run_dir`` holds a run of another config; the differences are named.
     """
     cfg = as_config(config)
-    folder = Path(run_dir or cfg.system.run_dir or f"runs/{datetime.now():%Y%m%d-%H%M%S}")
+    folder = _folder(run_dir or cfg.system.run_dir)
     train_data, val_data = build_dataset(cfg, "train"), build_dataset(cfg, "val")
     classes = train_data.classes
     cfg = resolve_classes(cfg, classes).replace({"system.run_dir": str(folder)})
+    cfg = with_batch_size_of(folder, cfg)
     check_same_run(folder, cfg)
     if (folder / SUMMARY).exists():
-        Reporter(progress).say(f"{folder}: this run is finished; its result is read")
+        chosen_reporter(cfg.system.progress, progress).say(f"{folder}: this run is finished; its result is read")
         result = read_result(folder)
-        if not (folder / PANEL).exists():  # stopped between the two
+        if not (folder / PANEL).exists() and processes.is_main():  # stopped between the two
             _write_panel(result, val_data)
         return result
-    trainer = Trainer(build_model(cfg, classes=classes), cfg, run_dir=folder, progress=progress)
+    model = build_model(cfg, classes=classes)
+    cfg = with_batch_size(cfg, model, train_data)
+    trainer = Trainer(model, cfg, run_dir=folder, progress=progress, callbacks=callbacks)
     trainer.fit(train_data, val_data, resume=True)
     result = read_result(folder)
-    _write_panel(result, val_data)
-    trainer.reporter.table("best epoch, by class", result.per_class)
-    trainer.reporter.say(f"best epoch {result.best_epoch}; everything is in {folder}")
+    if processes.is_main():
+        _write_panel(result, val_data)
+        _sum_up(result, trainer.reporter)
+    processes.wait()
     return result
 
 
@@ -80,6 +102,20 @@ def evaluate(
     loader = build_loader(Config(training={"batch_size": batch_size}, data=settings), data, training=False)
     device = model.normalization.mean.device
     return score(model, (batch.to(device) for batch in loader), classes=getattr(data, "classes", None))
+
+
+def _folder(given: str | Path | None) -> Path:
+    if given is None and processes.launched() > 1:
+        raise ConfigError(["system.run_dir: several processes need the same one; give it, or run_dir"])
+    return Path(given or f"runs/{datetime.now():%Y%m%d-%H%M%S}")
+
+
+def _sum_up(result: RunResult, reporter: Reporter) -> None:
+    reporter.table("best epoch, by class", result.per_class)
+    numbers = "  ".join(f"{name} {value:.4f}" for name, value in result.metrics.items())
+    reporter.say(f"best epoch {result.best_epoch} of {len(result.history)}, {result.seconds:.0f} s:  {numbers}")
+    contents = ("checkpoints/best", CURVES, PANEL, HISTORY, SUMMARY)
+    reporter.say(f"everything is in {result.run_dir}: " + ", ".join(contents))
 
 
 def _write_panel(result: RunResult, data: Sequence[Sample]) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from mtvision.config_sections import TrainingConfig
 from mtvision.registries import SCHEDULES, Schedule
 
 Factor = Annotated[float, Field(ge=0, le=1)]
@@ -13,7 +14,7 @@ Epoch = Annotated[float, Field(ge=0)]
 
 @SCHEDULES.register("constant")
 def constant(epochs: float) -> Schedule:
-    """Keep the base learning rate."""
+    """Keep the base learning rate (mtvision)."""
     del epochs
     return lambda _epoch: 1.0
 
@@ -39,16 +40,31 @@ def cosine(epochs: float, *, start_epoch: Epoch = 0.0, final_factor: Factor = 0.
 
 @SCHEDULES.register("step")
 def step(epochs: float, *, milestones: list[Epoch] | None = None, gamma: Factor = 0.5) -> Schedule:
-    """Multiply the rate by ``gamma`` at each milestone, epochs 30 and 45 unless given.
+    """Multiply the rate by ``gamma`` at each milestone (as in He et al. 2015, arXiv 1512.03385).
 
     Args:
         epochs: length of the run.
-        milestones: epochs, in any order.
+        milestones: epochs, in any order; None: 30 and 45.
         gamma: factor a milestone.
     """
     del epochs
     at = [30.0, 45.0] if milestones is None else milestones
     return lambda epoch: gamma ** sum(epoch >= milestone for milestone in at)
+
+
+def scaled_rate(settings: TrainingConfig) -> float:
+    """Return the base learning rate: ``lr``, in proportion to the images a step where it is meant for another number.
+
+    The rule of Goyal et al. 2017 (arXiv 1706.02677): k times the images, k times the rate.
+
+    Example:
+        >>> scaled_rate(TrainingConfig(lr=0.1, batch_size=64, lr_batch_size_reference=16))
+        0.4
+    """
+    reference = settings.lr_batch_size_reference
+    if reference is None or settings.batch_size == "auto":
+        return settings.lr
+    return settings.lr * settings.batch_size * settings.accumulate / reference
 
 
 def learning_rate(base: float, schedule: Schedule, epoch: float, warmup_epochs: float) -> float:

@@ -8,6 +8,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtvision.errors import ConfigError
 from mtvision.ops.boxes import boxes_to_distances, distances_to_boxes
 from mtvision.registry import Component
 
@@ -29,6 +30,28 @@ class DetectionMaps(NamedTuple):
     box_regression: Tensor
     points: Tensor
     centerness: Tensor | None = None
+
+
+def check_maps(maps: DetectionMaps, num_classes: int) -> None:
+    """Refuse what a head of one's own may get wrong and what would train in silence, or fail far from its cause.
+
+    Raises:
+        ConfigError: if a head returns no `DetectionMaps`, or maps of another number of classes, coordinates or points.
+    """
+    if not isinstance(maps, DetectionMaps):
+        raise ConfigError([f"a detection head must return DetectionMaps, got {type(maps).__name__}"])
+    found = {name: tuple(value.shape) for name, value in maps._asdict().items() if value is not None}
+    logits = found["class_logits"]
+    if len(logits) != 3 or logits[2] != num_classes:
+        raise ConfigError([f"the detection head must give class logits (N, A, {num_classes}), got {logits}"])
+    num_images, num_points, _ = logits
+    wanted = {"box_regression": (num_images, num_points, 4), "centerness": (num_images, num_points)}
+    wanted["points"] = (num_points, found["points"][-1])
+    for name, shape in found.items():
+        if shape != wanted.get(name, shape):
+            raise ConfigError(
+                [f"the detection head gives class logits {logits} and must give {name} {wanted[name]}, got {shape}"]
+            )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,9 @@ class FPNDetectionHead(LightTowerHead):
     2021, arXiv 2108.07755). The towers have group norm, since batch norm would mix the levels' statistics. Dropout
     acts before the class predictor only: noise in the features of a regression shifts the boxes themselves.
 
+    The neck that it names has 64 channels: in the same training time that found more than 128, and more than one scale
+    did (``benchmarks/compare_heads.py``). With plenty of time choose a wider one: ``neck: {name: fpn, channels: 128}``.
+
     Args:
         feature_info: of the neck.
         num_classes: without background.
@@ -43,7 +46,7 @@ class FPNDetectionHead(LightTowerHead):
         (torch.Size([2, 30, 3]), torch.Size([2, 30, 4]), torch.Size([30, 3]))
     """
 
-    recipe: ClassVar[DetectionRecipe] = DetectionRecipe(neck=Component("fpn"))
+    recipe: ClassVar[DetectionRecipe] = DetectionRecipe(neck=Component("fpn", {"channels": 64}))
 
     def __init__(
         self,

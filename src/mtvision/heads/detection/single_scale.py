@@ -52,7 +52,7 @@ class SingleScaleDetectionHead(LightTowerHead):
         num_classes: int,
         *,
         stride: Annotated[int, Field(ge=1)] | None = None,
-        channels: Annotated[int, Field(ge=1)] = 128,
+        channels: Annotated[int, Field(ge=1)] = 64,
         num_convs: Annotated[int, Field(ge=0)] = 1,
         dropout_rate: Annotated[float, Field(ge=0, lt=1)] = 0.0,
         prior_probability: Annotated[float, Field(gt=0, lt=1)] = 0.01,

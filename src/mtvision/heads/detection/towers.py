@@ -168,11 +168,14 @@ class TowerHead(DetectionHead):
     def reset_prior(self) -> None:
         """Let every class start at ``prior_probability``: the bias is -log((1 - p) / p).
 
-        Behind towers without norm the weights are drawn from N(0, 0.01²), as in RetinaNet (Lin et al. 2017, section
-        4.1): an init scheme's would be so large that logits are anything but the bias.
+        Behind towers without norm the weights of both predictors are drawn from N(0, 0.01²), as in RetinaNet (Lin et
+        al. 2017, section 4.1): an init scheme's would be so large that logits are anything but the bias, and boxes
+        anything but the anchors. The towers themselves stay as the init scheme filled them, where the paper has 0.01
+        too.
         """
         if self.unnormalized:
-            nn.init.normal_(self.class_predictor.weight, std=_PREDICTOR_STD)
+            for predictor in (self.class_predictor, self.box_predictor):
+                nn.init.normal_(predictor.weight, std=_PREDICTOR_STD)
         bias = self.class_predictor.bias
         if bias is not None:
             prior = self.prior_probability

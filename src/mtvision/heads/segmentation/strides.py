@@ -38,5 +38,5 @@ def pyramid_strides(feature_info: Sequence[FeatureInfo], strides: Collection[int
     if len(chosen) < 2:
         got = f"only stride {chosen[0]}" if chosen else "none of 4, 8, 16 and 32"
         listed = ", ".join(map(str, present))
-        raise ConfigError([f"{who} needs features of two strides, got {got}: the backbone has {listed}"])
+        raise ConfigError([f"{who} needs features of two strides, got {got}: the features have {listed}"])
     return chosen

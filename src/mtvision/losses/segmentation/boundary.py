@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
-from mtvision.losses.segmentation.common import class_maps, mean_where
+from mtvision.losses.segmentation.common import batch_mean, class_maps
 from mtvision.ops.precision import at_least_float32
 from mtvision.registries import SEGMENTATION_LOSSES
 
@@ -66,7 +66,7 @@ def boundary_loss(
     precision = _share(predicted, _dilate(true, tolerance_kernel))
     recall = _share(true, _dilate(predicted, tolerance_kernel))
     score = 2 * precision * recall / (precision + recall).clamp(min=_SMALLEST)  # (N, C)
-    return mean_where((1 - score).flatten(), (true > 0).any(dim=(2, 3)).flatten())
+    return batch_mean(1 - score, (true > 0).any(dim=(2, 3)))
 
 
 def _dilate(maps: Tensor, kernel: int) -> Tensor:

@@ -8,6 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from mtvision.errors import ConfigError
+from mtvision.ops.processes import divisor
 from mtvision.types import VOID
 
 NonNegative = Annotated[float, Field(ge=0)]
@@ -51,3 +52,8 @@ def class_maps(logits: Tensor, mask: Tensor, include_background: bool) -> tuple[
 def mean_where(values: Tensor, counted: Tensor, dim: int = -1) -> Tensor:
     """Return the mean of the values that count along ``dim``, 0 (connected to the values) where none does."""
     return (values * counted).sum(dim) / counted.sum(dim).clamp(min=1)
+
+
+def batch_mean(values: Tensor, counted: Tensor) -> Tensor:
+    """Return the mean of the values of the batch that count, a scalar, over all processes that share it."""
+    return (values * counted).sum() / divisor(counted.sum())

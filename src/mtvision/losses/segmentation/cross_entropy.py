@@ -11,12 +11,13 @@ from torch import Tensor
 from mtvision.losses.class_counts import ClassValues, ClassWeights
 from mtvision.losses.segmentation.common import (
     Fraction,
+    batch_mean,
     gather,
-    mean_where,
     per_class,
     pixel_cross_entropy,
 )
 from mtvision.ops.precision import at_least_float32
+from mtvision.ops.processes import divisor
 from mtvision.registries import SEGMENTATION_LOSSES
 from mtvision.types import VOID
 
@@ -53,7 +54,7 @@ def segmentation_cross_entropy(
     ).sum()
     counted = mask != VOID
     count = counted.sum() if weights is None else (gather(weights, mask) * counted).sum()
-    return total / torch.where(count > 0, count, 1)
+    return total / divisor(count, least=0)
 
 
 def hard_pixel_cross_entropy(
@@ -67,8 +68,8 @@ def hard_pixel_cross_entropy(
     """Cross-entropy of the hard pixels alone, known as OHEM or bootstrapping (Wu et al. 2016, arXiv 1605.06885).
 
     A pixel is hard if the probability of its true class is below ``threshold``; where fewer than ``min_kept`` of the
-    batch's pixels are, that many with the greatest loss are kept. Weights change the mean over the kept pixels, as in
-    `segmentation_cross_entropy`, not which are kept.
+    batch's pixels are, that many with the greatest loss are kept; where several processes share a batch, of the part of
+    each. Weights change the mean over the kept pixels, as in `segmentation_cross_entropy`, not which are kept.
 
     Args:
         logits: ``(N, C, H, W)``.
@@ -90,10 +91,9 @@ def hard_pixel_cross_entropy(
     losses = pixel_cross_entropy(logits, mask)
     kept = _hard_pixels(losses, mask != VOID, threshold, min_kept)
     if weights is None:
-        return mean_where(losses.flatten(), kept.flatten())
+        return batch_mean(losses, kept)
     factors = gather(weights, mask) * kept
-    total = factors.sum()
-    return (losses * factors).sum() / torch.where(total > 0, total, 1)
+    return (losses * factors).sum() / divisor(factors.sum(), least=0)
 
 
 @torch.no_grad()
@@ -108,7 +108,7 @@ def _hard_pixels(losses: Tensor, counted: Tensor, threshold: float, min_kept: fl
 
 @SEGMENTATION_LOSSES.register("cross_entropy")
 class CrossEntropy(ClassValues):
-    """Softmax cross-entropy over the pixels that are not void.
+    """Softmax cross-entropy over the pixels that are not void (as in Long et al. 2015, arXiv 1411.4038).
 
     Args:
         class_weights: one weight a class, background first; from the pixel counts of the training set by the rule

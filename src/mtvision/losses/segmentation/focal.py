@@ -1,7 +1,7 @@
 """Focal losses: easy pixels count less, everywhere or in rare classes alone."""
 
 from functools import partial
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -11,12 +11,12 @@ from torch import Tensor
 
 from mtvision.data.class_counts import ClassCounts
 from mtvision.errors import ConfigError
-from mtvision.losses.class_counts import ClassValues, WeightRule
+from mtvision.losses.class_counts import ClassValues, OneSentence, WeightRule
 from mtvision.losses.segmentation.common import (
     Fraction,
     NonNegative,
+    batch_mean,
     gather,
-    mean_where,
     per_class,
     pixel_cross_entropy,
 )
@@ -24,7 +24,9 @@ from mtvision.ops.precision import at_least_float32
 from mtvision.registries import SEGMENTATION_LOSSES
 from mtvision.types import VOID
 
-ClassId = Annotated[int, Field(ge=0, lt=VOID)]
+Alpha: TypeAlias = Annotated[list[NonNegative] | Fraction | WeightRule | None, OneSentence]
+ClassId: TypeAlias = Annotated[int, Field(ge=0, lt=VOID)]
+RareClasses: TypeAlias = Annotated[list[ClassId] | Literal["auto"], OneSentence]
 
 
 def softmax_focal(logits: Tensor, mask: Tensor, *, gamma: float = 2.0, alpha: Tensor | None = None) -> Tensor:
@@ -52,7 +54,7 @@ def softmax_focal(logits: Tensor, mask: Tensor, *, gamma: float = 2.0, alpha: Te
     terms = _modulation(losses, gamma) * losses
     if factors is not None:
         terms = terms * gather(factors, mask)
-    return mean_where(terms.flatten(), (mask != VOID).flatten())
+    return batch_mean(terms, mask != VOID)
 
 
 def rare_class_focal(logits: Tensor, mask: Tensor, *, rare: Tensor, gamma: float = 2.0) -> Tensor:
@@ -79,7 +81,7 @@ def rare_class_focal(logits: Tensor, mask: Tensor, *, rare: Tensor, gamma: float
     is_rare = gather(per_class("rare", rare, logits) > 0, mask)
     losses = pixel_cross_entropy(logits, mask)
     terms = torch.where(is_rare, _modulation(losses, gamma), 1.0) * losses
-    return mean_where(terms.flatten(), (mask != VOID).flatten())
+    return batch_mean(terms, mask != VOID)
 
 
 def find_rare_classes(counts: ClassCounts, share: float) -> NDArray[np.float64]:
@@ -113,9 +115,7 @@ class Focal(ClassValues):
 
     alpha: Tensor | None
 
-    def __init__(
-        self, *, gamma: NonNegative = 2.0, alpha: list[NonNegative] | Fraction | WeightRule | None = None
-    ) -> None:
+    def __init__(self, *, gamma: NonNegative = 2.0, alpha: Alpha = None) -> None:
         super().__init__("alpha", None if isinstance(alpha, int | float) else alpha)
         self.gamma = gamma
         self.balance = alpha if isinstance(alpha, int | float) else None
@@ -154,7 +154,7 @@ class RareFocal(ClassValues):
         self,
         *,
         gamma: NonNegative = 2.0,
-        rare_classes: list[ClassId] | Literal["auto"] = "auto",
+        rare_classes: RareClasses = "auto",
         rare_share: Fraction = 0.01,
     ) -> None:
         given = rare_classes if isinstance(rare_classes, list) else None

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from mtvision.losses.segmentation.common import class_maps, mean_where
+from mtvision.losses.segmentation.common import batch_mean, class_maps, mean_where
 from mtvision.ops.precision import at_least_float32
 from mtvision.registries import SEGMENTATION_LOSSES
 from mtvision.types import VOID
@@ -18,7 +18,7 @@ def lovasz_softmax(logits: Tensor, mask: Tensor, *, per_image: bool = False, inc
         logits: ``(N, C, H, W)``.
         mask: int64 ``(N, H, W)`` in [0, C) or 255.
         per_image: True: the mean over the images that are not void of the loss of each, with its own classes; False:
-            all pixels of the batch as one image.
+            all pixels of the batch as one image (of each process's part of it, where several share a batch).
         include_background: False: class 0 is not one of the classes.
 
     Example:
@@ -31,7 +31,7 @@ def lovasz_softmax(logits: Tensor, mask: Tensor, *, per_image: bool = False, inc
     truth, counted = _pixels_last(truth, per_image), _pixels_last(mask[:, None] != VOID, per_image)
     losses = (errors * _jaccard_slopes(errors, truth, counted)).sum(dim=2)
     present = truth.any(dim=2)
-    return mean_where(mean_where(losses, present), present.any(dim=1))
+    return batch_mean(mean_where(losses, present), present.any(dim=1))
 
 
 def _pixels_last(maps: Tensor, per_image: bool) -> Tensor:

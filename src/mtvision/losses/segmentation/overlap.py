@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from mtvision.errors import ConfigError
 from mtvision.losses.segmentation.common import NonNegative, class_maps, mean_where
 from mtvision.ops.precision import at_least_float32
+from mtvision.ops.processes import whole_sum
 from mtvision.registries import SEGMENTATION_LOSSES
 
 Positive = Annotated[float, Field(gt=0)]
@@ -55,11 +56,13 @@ def tversky_loss(
     hits = torch.where(truth, probabilities, 0).sum(pixels)  # (C,)
     false = torch.where(truth, 0, probabilities).sum(pixels)
     missed = torch.where(truth, 1 - probabilities, 0).sum(pixels)
+    size = truth.sum(pixels).to(hits.dtype)
+    hits, false, missed, size = whole_sum(torch.stack([hits, false, missed, size])).unbind()
     score = (hits + smooth) / (hits + alpha * false + beta * missed + smooth).clamp(min=_SMALLEST)
     losses = -score.clamp(min=_SMALLEST).log() if log_loss else 1 - score
     if gamma != 1:
         losses = losses.clamp(min=_SMALLEST) ** gamma
-    return mean_where(losses, truth.any(dim=pixels))
+    return mean_where(losses, size > 0)
 
 
 @SEGMENTATION_LOSSES.register("tversky")

@@ -14,7 +14,7 @@ Terms = Annotated[list[Annotated[Term, TermOf(SEGMENTATION_LOSSES)]], AfterValid
 
 @SEGMENTATION_LOSSES.register("sum")
 class WeightedSum(nn.Module):
-    """The weighted sum of several losses; a config writes it as the list of its terms.
+    """The weighted sum of several losses; a config writes it as the list of its terms (mtvision).
 
     Args:
         terms: each a loss of the registry, by its name or as a mapping of ``name``, ``weight`` (above 0, 1 unless said)

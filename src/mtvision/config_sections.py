@@ -1,0 +1,231 @@
+"""The four sections of the config: what can be said in each, and its defaults."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails
+
+from mtvision import registries
+from mtvision.config_errors import error_details, problem
+from mtvision.config_fields import ImageSize, In, InSum, LenientPath
+from mtvision.errors import ConfigError
+from mtvision.registry import Component
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A frozen group of settings that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
+
+
+class SystemConfig(Section):
+    """Where and how long a run goes."""
+
+    epochs: Count = 60
+    device: str = Field(
+        default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N"
+    )
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    channels_last: bool = Field(default=False, description="weights and images in the memory format NHWC")
+    compile: bool = Field(default=False, description="compile the network with torch.compile")
+    deterministic: bool = False
+    run_dir: LenientPath | None = None
+    checkpoint_steps: Count | None = Field(
+        default=None, description="optimizer steps between checkpoints; null: only after each epoch"
+    )
+    trackers: list[str] | None = Field(
+        default=None, description="names of accelerate's trackers; null: tensorboard where it is installed"
+    )
+    progress: Literal["auto", "quiet", "json"] = Field(
+        default="auto", description="auto: a bar on a terminal and a line an epoch; json: a JSON line an epoch"
+    )
+
+
+class NumClasses(Section):
+    """Number of classes a task, null: the data set's; ``seg`` counts the background, ``det`` does not."""
+
+    seg: Annotated[int, Field(ge=2, le=255)] | None = None
+    det: Count | None = None
+
+
+class DetectionsConfig(Section):
+    """What becomes a detection; null: as the detection head's own recipe says."""
+
+    score_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    nms: Annotated[Component, In(registries.SUPPRESSIONS)] = Component("class_wise")
+    nms_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_detections: Count = 100
+    candidates: Count = 1000
+
+
+class ModelConfig(Section):
+    """The network. Either head may be null: then that task is left out."""
+
+    backbone: Annotated[Component, In(registries.BACKBONES)] = Component("resnet18")
+    segmentation_head: Annotated[Component, In(registries.SEGMENTATION_HEADS)] | None = Component("fcn")
+    detection_head: Annotated[Component, In(registries.DETECTION_HEADS)] | None = Component("fpn")
+    auxiliary_heads: list[Annotated[Component, In(registries.SEGMENTATION_HEADS)]] = Field(
+        default=[], description="further segmentation heads that only add losses (deep supervision)"
+    )
+    neck: Annotated[Component, In(registries.NECKS)] | None = Field(
+        default=None, description="null: the one that the detection head names"
+    )
+    share_neck: bool = Field(default=False, description="true: the neck stands before all tasks, not only detection")
+    tasks: dict[str, Annotated[Component, In(registries.TASKS)]] = Field(
+        default={}, description="further tasks by name, beside seg and det"
+    )
+    detections: DetectionsConfig = DetectionsConfig()
+    activation: Annotated[Component, In(registries.ACTIVATIONS)] | None = Component("relu")
+    init_scheme: Annotated[Component, In(registries.INITIALIZERS)] = Component("xavier")
+    init_backbone: bool | None = Field(default=None, description="null: exactly when the backbone is not pretrained")
+    zero_init_residual: bool = Field(default=False, description="start every residual block as the identity")
+    norm: Annotated[Component, In(registries.NORMS)] | None = Field(
+        default=None, description="takes the place of every batch norm; null keeps them"
+    )
+    dropout_rate: Fraction = 0.3
+    pretrained: bool | LenientPath = Field(
+        default=False, description="true: timm's weights; a path: a local file of weights"
+    )
+    num_classes: NumClasses | None = Field(
+        default=None, description="null: those of the data set, VOC's where there is none"
+    )
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _consistent(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
+        """Report contradictions together with all other problems of the section."""
+        details = _contradictions(values) if isinstance(values, Mapping) else []
+        try:
+            section = handler(values)
+        except ValidationError as error:
+            details = [*error_details(error), *details]
+        if details:
+            raise ValidationError.from_exception_data("model", details)
+        return section
+
+    @property
+    def initializes_backbone(self) -> bool:
+        """Whether the init scheme acts on the backbone too."""
+        return self.init_backbone if self.init_backbone is not None else not self.pretrained
+
+
+def _contradictions(values: Mapping[str, Any]) -> list[InitErrorDetails]:
+    no_segmentation, no_detection = (values.get(f"{kind}_head", "") is None for kind in ("segmentation", "detection"))
+    found = []
+    if no_segmentation and no_detection and not values.get("tasks"):
+        found.append(problem(("segmentation_head",), "null, as detection_head is: at least one head is needed"))
+    if no_segmentation and values.get("auxiliary_heads"):
+        found.append(problem(("auxiliary_heads",), "belong to the segmentation task, but segmentation_head is null"))
+    if no_detection:
+        found += _neck_without_detection(values)
+    found += [
+        problem(("tasks", name), f"'{name}' is made by {key}; choose another name")
+        for name, key in (("seg", "segmentation_head"), ("det", "detection_head"))
+        if isinstance(values.get("tasks"), Mapping) and name in values["tasks"]
+    ]
+    if values.get("pretrained", False) is not False:
+        found += [
+            problem((key,), "true would overwrite the weights that 'pretrained' loads; choose one")
+            for key in ("init_backbone", "zero_init_residual")
+            if values.get(key) is True
+        ]
+    return found
+
+
+def _neck_without_detection(values: Mapping[str, Any]) -> list[InitErrorDetails]:
+    shares, neck = values.get("share_neck", False) is True, values.get("neck")
+    if shares and neck is None:
+        return [problem(("share_neck",), "true, but there is no neck to share: choose one as model.neck")]
+    if neck is not None and not shares:
+        return [problem(("neck",), "stands before the detection head, which is null; share_neck: true for all tasks")]
+    return []
+
+
+class TrainingConfig(Section):
+    """The optimization."""
+
+    lr: Positive = 0.002
+    lr_schedule: Annotated[Component, In(registries.SCHEDULES)] = Component("cosine")
+    warmup_epochs: NonNegative = Field(default=1.0, description="linear warm-up from 0, in epochs")
+    lr_batch_size_reference: Count | None = Field(
+        default=None, description="lr is meant for this many images a step and scales with them; null: lr as it is"
+    )
+    backbone_lr_factor: Positive = Field(default=1.0, description="learning rate of the backbone, in multiples of lr")
+    freeze_backbone_epochs: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="epochs at the beginning in which the backbone stays as it is"
+    )
+    optimizer: Annotated[Component, In(registries.OPTIMIZERS)] = Component("adamw")
+    batch_size: Count | Literal["auto"] = Field(
+        default=32, description="images in a batch, of all processes together; auto: as many as fit a CUDA device"
+    )
+    accumulate: Count = Field(default=1, description="batches an optimizer step")
+    weight_decay: NonNegative = 0.0
+    decay_norms_and_biases: bool = Field(default=False, description="whether weight_decay acts on those too")
+    ema_decay: Fraction | None = Field(
+        default=None, description="score and keep an exponential moving average of the weights, with this decay"
+    )
+    clip_norm: Positive | None = Field(default=10.0, description="largest norm of the gradient; null: no limit")
+    loss_weights: dict[str, NonNegative] = {"seg": 1.0, "det": 1.0}
+    seg_loss: Annotated[Component, InSum(registries.SEGMENTATION_LOSSES)] = Component("cross_entropy")
+    det_loss: Annotated[Component, In(registries.BOX_LOSSES)] = Component("ciou")
+    det_class_loss: Annotated[Component, In(registries.CLASSIFICATION_LOSSES)] = Component("focal")
+    det_assigner: Annotated[Component, In(registries.ASSIGNERS)] | None = Field(
+        default=None, description="which point learns which object; null: the one that the detection head names"
+    )
+    auxiliary_weight: NonNegative = Field(default=0.4, description="of each auxiliary head's loss")
+    balancer: Annotated[Component, In(registries.BALANCERS)] = Field(
+        default=Component("fixed"), description="weighs the tasks beside loss_weights, e.g. uncertainty or pcgrad"
+    )
+    monitor: str = Field(
+        default="score", description="metric that tells the best epoch; score: mean of the tasks' main metrics"
+    )
+    patience: Count | None = Field(
+        default=None, description="stop after so many epochs without a better one; null: never"
+    )
+    keep_best: Count = Field(default=1, description="checkpoints of the best epochs that are kept")
+    max_skipped_steps: Count = Field(
+        default=10, description="steps skipped in a row, because the loss was not finite, that end the run"
+    )
+
+
+class DataConfig(Section):
+    """The images and what is done to them before the network."""
+
+    dataset: Annotated[Component, In(registries.DATASETS)] = Component("voc")
+    dataset_root: LenientPath = Path("./data/VOC2012")
+    image_size: ImageSize = (256, 256)
+    preprocessing: Annotated[Component, In(registries.PREPROCESSING)] = Component("standardize")
+    augmentation_level: Annotated[Component, In(registries.AUGMENTATIONS)] = Component("basic")
+    num_workers: Annotated[int, Field(ge=0)] = 0
+
+    @field_validator("preprocessing", mode="after")
+    @classmethod
+    def _can_be_built(cls, value: Component) -> Component:
+        try:
+            registries.PREPROCESSING.build(value)
+        except ConfigError as error:
+            raise ValueError("; ".join(error.problems)) from None
+        return value
+
+    @field_validator("augmentation_level", mode="before")
+    @classmethod
+    def _accept_compose(cls, value: Any) -> Any:
+        if hasattr(value, "to_dict"):  # an albumentations Compose; its description goes into the config, not the object
+            return Component("albumentations", {"transform": value.to_dict()})
+        return value
