@@ -21,7 +21,7 @@ def test_the_detection_head_names_its_neck_and_only_detection_gets_it():
     for name in ("seg", "det"):
         model.task(name).head.register_forward_pre_hook(lambda _, args, name=name: seen.update({name: args[0]}))
     model(torch.rand(1, 3, 64, 64))
-    assert [x.shape[1] for x in seen["det"]] == [128, 128, 128]
+    assert [x.shape[1] for x in seen["det"]] == [64, 64, 64]
     assert [x.shape[1] for x in seen["seg"]] == [x.shape[1] for x in features]
 
 

@@ -122,6 +122,8 @@ def test_cut_off_after_the_best_checkpoint_and_before_the_last_it_goes_on_bit_fo
 
 @pytest.mark.parametrize(("wish", "leaves"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
 def test_asked_to_stop_it_saves_and_leaves_and_says_how_to_go_on(whole, tmp_path, capsys, wish, leaves):
+    usual = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: signal.SIG_DFL}[wish]
+    outside = signal.signal(wish, usual)  # whatever started the tests may have it ignored
     before = signal.getsignal(wish)
     cfg = mtv.Config(**EVERYTHING).replace({"system.checkpoint_steps": None})
     train, val = mtv.build_dataset(cfg, "train"), mtv.build_dataset(cfg, "val")
@@ -132,6 +134,7 @@ def test_asked_to_stop_it_saves_and_leaves_and_says_how_to_go_on(whole, tmp_path
     if leaves is SystemExit:
         assert caught.value.code == 143
     assert signal.getsignal(wish) is before
+    signal.signal(wish, outside)
     hint = capsys.readouterr().out
     assert "stopped after 2 of 6 batches of epoch 2; the same call goes on from there" in hint
     assert str(tmp_path / "cut") in hint
@@ -205,3 +208,33 @@ def test_killed_by_the_system_it_goes_on_bit_for_bit(tmp_path):
     (tmp_path / "killed-0" / "checkpoints" / "best" / "model.safetensors").write_bytes(b"")
     found = campaign.differences(tmp_path / "whole", tmp_path / "killed-0")
     assert found == ["checkpoints/best/model.safetensors"]
+
+
+def test_asked_twice_as_launchers_do_it_still_saves(tmp_path):
+    class Twice(mtv.Callback):
+        def on_step_end(self, trainer, step):
+            if step.global_step == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+        def on_checkpoint(self, trainer, folder):
+            if step_of(folder) == 4:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def step_of(folder):
+        return load_state(folder)["step"]
+
+    outside = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with pytest.raises(SystemExit):
+        run(tmp_path / "cut", Twice())
+    signal.signal(signal.SIGTERM, outside)
+    assert step_of(tmp_path / "cut" / "checkpoints" / "last") == 4
+
+
+def test_asked_after_the_last_step_it_finishes_and_leaves(tmp_path):
+    class Late(mtv.Callback):
+        def on_fit_end(self, trainer, history):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit):
+        run(tmp_path / "late", Late(), **{"system.epochs": 1})
+    assert json.loads((tmp_path / "late" / "summary.json").read_text())["best_epoch"] == 1

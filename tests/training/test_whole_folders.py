@@ -1,5 +1,6 @@
 """A folder is there whole or not at all, whatever happens while it is written."""
 
+import errno
 import resource
 import signal
 
@@ -10,6 +11,10 @@ from mtvision.training import whole_folders
 from mtvision.training.whole_folders import is_whole, write_folder
 
 FIRST, SECOND, THIRD = ({"a": bytes([n]) * 1000, "b": b"x" * n} for n in (1, 2, 3))
+
+
+def full_disk(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def content(folder):
@@ -92,7 +97,13 @@ def test_cut_off_before_any_call_of_the_system_a_whole_one_stays(tmp_path, monke
             except Killed:
                 pass
         expected = (THIRD,) if survived else (SECOND, THIRD)
-        assert newest(folder) in expected, number
+        state = newest(folder)
+        assert state in expected, number
+        with monkeypatch.context() as patch:
+            patch.setattr(whole_folders, "write_synced", full_disk)
+            with pytest.raises(CheckpointError, match="No space left on device"):
+                write_folder(folder, FIRST, keep_previous=keep_previous)
+        assert newest(folder) == state, number  # what the cut left is not given up for what cannot be written
         write_folder(folder, FIRST, keep_previous=keep_previous)  # the next writing mends what was left
         assert newest(folder) == FIRST
     assert survived, "no writing came to its end: there are more calls than were tried"

@@ -29,7 +29,7 @@ def write_folder(folder: Path, files: Mapping[str, bytes], *, keep_previous: boo
         CheckpointError: if it cannot be written, e.g. because the disk is full; what was there stays whole.
     """
     new, previous, old = (_beside(folder, suffix) for suffix in (_NEW, _PREVIOUS, _OLD))
-    keep_previous = keep_previous and _mended(folder, new)
+    keep_previous = _mended(folder, new) and keep_previous
     try:
         _remove(new)
         new.mkdir(parents=True)
