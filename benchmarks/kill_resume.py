@@ -150,6 +150,5 @@ if __name__ == "__main__":
     number, runs, seconds = len(result["reached"]), result["runs"], result["seconds_alone"]
     print(f"{number} kills in {runs} runs; alone a run takes {seconds:.0f} s")
     print("checkpoint (epochs.batches done) at each kill: " + " ".join(result["reached"]))
-    print("checkpoint (epochs.batches done) at each kill: " + " ".join(result["reached"]))
     print("differences: " + (", ".join(result["differences"]) or "none"))
     raise SystemExit(bool(result["differences"]))
