@@ -229,8 +229,9 @@ class Fit:
                 self.trainer.call("on_checkpoint", folder)
 
     def _must_leave(self) -> bool:
-        flag = torch.tensor(bool(self.interruption), device=self.session.accelerator.device)
-        return bool(processes.any_of(flag)) if processes.number() > 1 else bool(self.interruption)
+        if processes.number() == 1:
+            return bool(self.interruption)
+        return bool(processes.any_of(torch.tensor(bool(self.interruption), device=self.session.accelerator.device)))
 
     def _leave(self, epoch: int, step: int) -> None:
         self._save(epoch, step)

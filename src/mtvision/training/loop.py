@@ -120,7 +120,7 @@ class Loop:
 
     def _step(self, batches: Iterator[Batch], number: int) -> None:
         """Do one optimizer step over a group of ``number`` batches; where a loss of it is not finite, none."""
-        statistics = [buffer.clone() for buffer in self.model.buffers()]
+        statistics = self._statistics()
         problem = ""
         for index, loaded in enumerate(batches, start=1):
             batch = loaded.to(self.accelerator.device, non_blocking=True)
@@ -130,8 +130,7 @@ class Loop:
         problem = problem or self._update()
         self.optimizer.zero_grad()
         if problem:
-            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
-                buffer.copy_(before)  # the forward pass has put what is not finite into those of batch norm
+            self._put_back(statistics)  # the forward pass has put what is not finite into those of batch norm
             self._skip(problem)
             return
         if self.accelerator.scaler is not None and self.accelerator.optimizer_step_was_skipped:
@@ -169,16 +168,23 @@ class Loop:
             return "the gradient is not finite at any scale of the loss"
         return ""
 
+    def _statistics(self) -> list[Tensor]:
+        """Return copies of the model's buffers, such as the running statistics of batch norm."""
+        return [buffer.clone() for buffer in self.model.buffers()]
+
+    def _put_back(self, statistics: list[Tensor]) -> None:
+        for buffer, before in zip(self.model.buffers(), statistics, strict=True):
+            buffer.copy_(before)
+
     def _look_after_step(self, batch: Batch) -> None:
         """Show a balancer that wants it what the step has made of the losses."""
         balancer = self.balancing.balancer
         if not balancer.looks_after_step:
             return
-        statistics = [buffer.clone() for buffer in self.model.buffers()]
+        statistics = self._statistics()
         with torch.no_grad(), shared_batch():
             parts = _by_task(self.model.loss(self._forward(batch.images), batch.targets))
-            for buffer, before in zip(self.model.buffers(), statistics, strict=True):
-                buffer.copy_(before)  # batch norm has seen the batch already
+            self._put_back(statistics)  # batch norm has seen the batch already
         if not processes.any_of(~torch.isfinite(torch.stack(list(parts.values()))).all()):
             self.balancing.after_step(parts)
 

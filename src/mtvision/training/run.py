@@ -57,8 +57,7 @@ def train(
     cfg = as_config(config)
     folder = _folder(run_dir or cfg.system.run_dir)
     train_data, val_data = build_dataset(cfg, "train"), build_dataset(cfg, "val")
-    classes = train_data.classes
-    cfg = resolve_classes(cfg, classes).replace({"system.run_dir": str(folder)})
+    cfg = resolve_classes(cfg, train_data.classes).replace({"system.run_dir": str(folder)})
     cfg = with_batch_size_of(folder, cfg)
     check_same_run(folder, cfg)
     if (folder / SUMMARY).exists():
@@ -67,7 +66,7 @@ def train(
         if not (folder / PANEL).exists() and processes.is_main():  # stopped between the two
             _write_panel(result, val_data)
         return result
-    model = build_model(cfg, classes=classes)
+    model = build_model(cfg, classes=train_data.classes)
     cfg = with_batch_size(cfg, model, train_data)
     trainer = Trainer(model, cfg, run_dir=folder, progress=progress, callbacks=callbacks)
     trainer.fit(train_data, val_data, resume=True)
