@@ -44,6 +44,10 @@ class SystemConfig(Section):
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = Field(default=False, description="weights and images in the memory format NHWC")
     compile: bool = Field(default=False, description="compile the network with torch.compile")
+    sharding: Literal["none", "full"] = Field(
+        default="none",
+        description="full: of several processes each holds a share of weights, gradients and optimizer state (FSDP2)",
+    )
     deterministic: bool = False
     run_dir: LenientPath | None = None
     checkpoint_steps: Count | None = Field(

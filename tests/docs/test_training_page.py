@@ -9,7 +9,7 @@ import pytest
 import mtvision as mtv
 from mtvision.config_sections import SystemConfig
 from mtvision.training.callbacks import StepInfo
-from mtvision.training.run_folder import _FREE_TO_CHANGE
+from mtvision.training.run_folder import FREE_TO_CHANGE
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "training.md").read_text()
@@ -64,7 +64,7 @@ def test_the_run_folder_has_what_the_page_says_and_no_more(folder):
 
 def test_what_may_change_is_what_the_library_lets_change():
     paragraph = section("Resuming").split("**What may change**")[1].split("\n\n")[0]
-    assert tuple(re.findall(r"`((?:system|model|training|data)\.\w+)`", paragraph)) == _FREE_TO_CHANGE
+    assert tuple(re.findall(r"`((?:system|model|training|data)\.\w+)`", paragraph)) == FREE_TO_CHANGE
 
 
 def test_the_hooks_are_those_of_the_class_with_their_arguments():

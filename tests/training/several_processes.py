@@ -1,14 +1,21 @@
-"""What `test_several_processes` starts in each process: ``several_processes.py FOLDER [key=value ...] [die=STEP]``."""
+"""What tests of several processes start in each: ``several_processes.py FOLDER [key=value ...]``.
+
+Further arguments are ``die=STEP``, and ``plan=sharding`` for several runs in place of one.
+"""
 
 import json
 import os
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch.distributed.tensor import DTensor
 
 import mtvision as mtv
+from mtvision.training import processes, sharding
 
 CONFIG = {
     "system": {"epochs": 2, "device": "cpu", "seed": 3, "checkpoint_steps": 1},
@@ -28,6 +35,27 @@ CONFIG = {
     },
     "data": {"image_size": 64, "augmentation_level": "heavy"},
 }
+
+
+SHARDED = {
+    "system.sharding": "full",
+    "training.batch_size": 6,
+    "training.ema_decay": 0.9,
+    "training.balancer": "uncertainty",
+    "training.freeze_backbone_epochs": 1,
+}
+"""4 optimizer steps, the second of each epoch of one batch; the backbone is frozen in the first epoch."""
+
+
+def launch(folder, *values, number=2, expected=0):
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}", __file__]
+    done = subprocess.run([*command, str(folder), *values], capture_output=True, text=True, timeout=240)
+    assert (done.returncode == 0) == (expected == 0), done.stderr[-3000:]
+    return done.stderr
+
+
+def rows(folder):
+    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
 
 
 class PartlyAnnotated:
@@ -63,6 +91,55 @@ class Dies(mtv.Callback):
             os._exit(9)
 
 
+class CutError(Exception):
+    """The end of a run that is not over."""
+
+
+class Cuts(mtv.Callback):
+    """Ends all processes' run after a step, whose checkpoint is then not written."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, trainer, step):
+        if step.global_step == self.step:
+            raise CutError
+
+
+class Shares(mtv.Callback):
+    """Writes down which part of each parameter and of the optimizer's state this process has after the first step."""
+
+    def __init__(self, folder):
+        self.path = folder / f"shares-{processes.rank()}.json"
+        self.models, self.state = [], {}
+        self._shard, self._whole = sharding.shard, sharding.whole
+        sharding.shard, sharding.whole = self.shard, self.whole
+
+    def shard(self, model, device):
+        self._shard(model, device)
+        self.models.append(model)
+
+    def whole(self, values):
+        if isinstance(values, dict) and "param_groups" in values:
+            self.state = {**values["state"]}
+        return self._whole(values)
+
+    def on_epoch_end(self, trainer, row):
+        shares = {
+            name: [list(value.shape), list(value.to_local().shape)] for name, value in self.models[0].named_parameters()
+        }
+        moments = [entry["momentum_buffer"] for entry in self.state.values()]
+        own = [value.to_local() if isinstance(value, DTensor) else value for value in moments]
+        content = {
+            "models": len(self.models),
+            "units": [name for name, module in self.models[0].named_modules() if type(module).__name__[:4] == "FSDP"],
+            "parameters": shares,
+            "state": [[whole.numel(), local.numel()] for whole, local in zip(moments, own, strict=True)],
+            "plain": type(trainer.model).__name__,
+        }
+        self.path.write_text(json.dumps(content))
+
+
 def run(folder, values, callbacks=()):
     cfg = mtv.Config(**CONFIG).replace(values)
     train, val = PartlyAnnotated("train"), PartlyAnnotated("val")
@@ -75,8 +152,36 @@ def run(folder, values, callbacks=()):
     torch.save(model.state_dict(), folder / f"weights-{rank}.pt")
 
 
+def run_cut(folder, values, step=4):
+    """Train up to a step in the midst of the second epoch."""
+    cfg = mtv.Config(**CONFIG).replace(values)
+    train = PartlyAnnotated("train")
+    model = mtv.build_model(cfg, classes=train.classes)
+    trainer = mtv.Trainer(model, cfg, run_dir=folder, progress=False, callbacks=[Cuts(step)])
+    try:
+        trainer.fit(train, PartlyAnnotated("val"))
+    except CutError:
+        return
+    raise AssertionError("the run was not cut")
+
+
+def run_sharding(folder, values):
+    """A sharded run, the same one cut off and taken up again, and one that a process alone began."""
+    run(folder / "whole", values, [Shares(folder)])
+    run_cut(folder / "cut", values)
+    if processes.is_main():
+        shutil.copytree(folder / "cut", folder / "left")  # for a process alone
+    processes.wait()
+    run(folder / "cut", values)
+    run(folder / "begun", values)
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     options = dict(argument.split("=", 1) for argument in sys.argv[2:])
-    die = int(options.pop("die", "0"))
-    run(Path(sys.argv[1]), {key: json.loads(value) for key, value in options.items()}, [Dies(die)] if die else [])
+    die, plan = int(options.pop("die", "0")), options.pop("plan", "fit")
+    values = {key: json.loads(value) for key, value in options.items()}
+    if plan == "sharding":
+        run_sharding(Path(sys.argv[1]), {**SHARDED, **values})
+    else:
+        run(Path(sys.argv[1]), values, [Dies(die)] if die else [])

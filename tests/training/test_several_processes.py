@@ -2,30 +2,14 @@
 
 import json
 import math
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from several_processes import CONFIG, run
+from several_processes import CONFIG, launch, rows, run
 
 import mtvision as mtv
 from mtvision.data.sampler import BlockBatchSampler, KeyedBatchSampler, KeyedSampler
 from mtvision.errors import DataError
-
-SCRIPT = Path(__file__).with_name("several_processes.py")
-
-
-def launch(folder, *values, number=2, expected=0):
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}", str(SCRIPT)]
-    done = subprocess.run([*command, str(folder), *values], capture_output=True, text=True, timeout=240)
-    assert (done.returncode == 0) == (expected == 0), done.stderr[-3000:]
-    return done.stderr
-
-
-def rows(folder):
-    return [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
 
 
 @pytest.fixture(scope="module")

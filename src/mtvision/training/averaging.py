@@ -14,15 +14,16 @@ class Averaging:
     Args:
         model: on its device, before anything wraps its forward.
         decay: of the average at each optimizer step, in [0, 1).
+        one_by_one: whether to average tensor by tensor, as a model must whose tensors are partly shared by processes.
 
     Attributes:
         model: the averaged model, like the one given.
     """
 
-    def __init__(self, model: MultiTaskModel, decay: float) -> None:
+    def __init__(self, model: MultiTaskModel, decay: float, *, one_by_one: bool = False) -> None:
         from timm.utils.model_ema import ModelEmaV3
 
-        self._average: Any = ModelEmaV3(model, decay=decay, use_warmup=True)
+        self._average: Any = ModelEmaV3(model, decay=decay, use_warmup=True, foreach=not one_by_one)
         self.model: MultiTaskModel = self._average.module
 
     def update(self, model: MultiTaskModel, step: int) -> None:

@@ -23,6 +23,7 @@ from mtvision.description import all_from
 from mtvision.errors import CheckpointError, ConfigError
 from mtvision.factory import build_model
 from mtvision.model import MultiTaskModel
+from mtvision.training import sharding
 from mtvision.training.history import with_nan, without_nan
 from mtvision.training.whole_folders import MANIFEST, whole_folders, write_folder
 from mtvision.types import STANDARD_TASKS, Classes
@@ -221,7 +222,7 @@ def load_weights(model: MultiTaskModel, folder: Path, name: str = WEIGHTS) -> No
         kinds = {"missing": missing, "unknown": extra, "of another shape": sorted(reshaped)}
         found = "; ".join(f"{len(names)} {kind}, e.g. {names[0]}" for kind, names in kinds.items() if names)
         raise CheckpointError(f"{path}: weights of another config: {found} (or the model was not built from a config)")
-    model.load_state_dict(weights)
+    model.load_state_dict(sharding.shared_like(own, weights))
 
 
 def load_state(folder: Path) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Which device a config means, and the accelerator for it."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,6 +57,7 @@ def build_accelerator(config: Config, trackers: Sequence[str] = (), folder: Path
     from accelerate.state import AcceleratorState, PartialState
     from accelerate.utils import ProjectConfiguration
 
+    _refuse_other_sharding()
     device = resolve_device(config.system.device)
     if config.system.precision == "fp16" and device.type == "cpu":
         raise ConfigError(["system.precision: 'fp16' needs a GPU; use 'bf16' or 'fp32' on the CPU"])
@@ -73,9 +75,18 @@ def build_accelerator(config: Config, trackers: Sequence[str] = (), folder: Path
     if accelerator.distributed_type.value not in _SUPPORTED:
         raise TrainingError(
             f"training with {accelerator.distributed_type.value} is not supported; start the processes with torchrun "
-            "or accelerate launch for data parallel training, in which each holds the whole model"
+            "or accelerate launch; system.sharding=full lets each hold a share of the model"
         )
     return accelerator
+
+
+def _refuse_other_sharding() -> None:
+    """Refuse a launcher's wish for accelerate's own sharding: whether a model is shared stands in the config alone."""
+    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() in ("1", "true", "yes", "on", "y", "t"):
+        raise TrainingError(
+            "accelerate launch asks for FSDP, but the config decides: set system.sharding=full and start it without "
+            "--use_fsdp (or with a config file of accelerate's without FSDP)"
+        )
 
 
 def _data_parallel(config: Config) -> list[Any]:

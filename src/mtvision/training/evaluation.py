@@ -71,9 +71,8 @@ class LossMeter:
         self._sums, self._weight = dict(state["sums"]), state["weight"]
 
     @staticmethod
-    def mean_state(states: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return the mean of several states: what each of another number of processes goes on from."""
-        number = len(states)
+    def shared_state(states: Sequence[Mapping[str, Any]], number: int) -> dict[str, Any]:
+        """Return what each of another number of processes goes on from: an equal part of what all had summed up."""
         sums = {name: sum(state["sums"][name] for state in states) / number for name in states[0]["sums"]}
         return {"sums": sums, "weight": sum(state["weight"] for state in states) / number}
 

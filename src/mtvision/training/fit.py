@@ -84,6 +84,7 @@ class Fit:
         if state is None:
             return 0, 0
         self.session.restore(state)
+        self.session.collect()
         trainer.monitor.restore(state["monitor"])
         trainer.reason = state["reason"]
         self.metrics = dict(state["metrics"])
@@ -103,7 +104,8 @@ class Fit:
             _warn_of_idle_tasks(self.session.model.tasks, losses)
         row: Row = {"epoch": epoch + 1, "lr": loop.rate, "seconds": 0.0, **_named("train", losses)}
         row |= self._further_numbers()
-        result = self._validate(epoch) if self.val_loader is not None else EvaluationResult({})
+        with self.session.scoring():
+            result = self._validate(epoch) if self.val_loader is not None else EvaluationResult({})
         row |= self._scores(result)
         row["seconds"] = time.perf_counter() - self.began
         row["per_class"] = result.per_class
@@ -221,10 +223,9 @@ class Fit:
             "seconds": time.perf_counter() - self.began,
         }
         self._saved_at = self.session.loop.steps_done
+        trained, averaged = self.session.weights()
         if processes.is_main():
-            averaging = self.session.averaging
-            weights = averaging.model if averaging is not None else None
-            folder = self.folder.save_last(self.session.model, weights, state, self.trainer.history)
+            folder = self.folder.save_last(trained, averaged, state, self.trainer.history)
             if folder is not None:
                 self.trainer.call("on_checkpoint", folder)
 

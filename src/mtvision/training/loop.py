@@ -14,7 +14,7 @@ from mtvision.errors import DataError, TrainingError
 from mtvision.model import MultiTaskModel
 from mtvision.ops.processes import shared_batch
 from mtvision.registries import SCHEDULES
-from mtvision.training import processes
+from mtvision.training import processes, sharding
 from mtvision.training.averaging import Averaging
 from mtvision.training.balanced_backward import BalancedBackward
 from mtvision.training.evaluation import LossMeter, flatten, weighted_sum
@@ -93,10 +93,10 @@ class Loop:
         return {name: float(value) for name, value in self.balancing.weights.items()} or self._weights
 
     def state(self) -> dict[str, Any]:
-        """Return what is needed to go on after this step."""
+        """Return what is needed to go on after this step; every process must ask."""
         scaler = self.accelerator.scaler
         return {
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": sharding.whole(self.optimizer.state_dict()),
             "balancer": self.balancing.balancer.state_dict(),
             "scaler": scaler.state_dict() if scaler is not None else {},
             "weights": self.weights,
@@ -109,7 +109,7 @@ class Loop:
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a `state`."""
-        self.optimizer.load_state_dict(state["optimizer"])
+        sharding.load_optimizer(self.optimizer, state["optimizer"])
         self.balancing.balancer.load_state_dict(state["balancer"])
         if self.accelerator.scaler is not None and state["scaler"]:
             self.accelerator.scaler.load_state_dict(state["scaler"])
@@ -160,7 +160,7 @@ class Loop:
         limit = self.config.training.clip_norm
         # without a limit only to look at the norm: nothing is above infinity
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), math.inf if limit is None else limit)
-        if self.accelerator.scaler is None and not torch.isfinite(norm):
+        if self.accelerator.scaler is None and not torch.isfinite(sharding.whole_scalar(norm)):
             return f"the gradient is not finite, though the loss is ({float(self.losses['loss']):.4g})"
         self.optimizer.step()
         scaler = self.accelerator.scaler

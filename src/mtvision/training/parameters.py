@@ -15,7 +15,8 @@ def parameter_groups(model: MultiTaskModel, balancer: nn.Module, settings: Train
 
     Norm weights and biases, which are those with less than two dimensions, do not decay unless the config says so: a
     decay of what only scales and shifts changes the function without regularizing it (He et al. 2019, arXiv 1812.01187,
-    section 3.1). What a balancer learns neither decays nor has the backbone's rate.
+    section 3.1). What a balancer learns is a group of its own, without decay and at the base rate: it is never shared
+    by processes, as the others may be, and one group cannot hold both.
 
     Returns:
         Groups with ``params``, ``weight_decay`` and ``lr_factor``, the multiple of the base learning rate.
@@ -26,9 +27,7 @@ def parameter_groups(model: MultiTaskModel, balancer: nn.Module, settings: Train
         decays = settings.decay_norms_and_biases or parameter.ndim >= 2
         groups.setdefault((id(parameter) in own, decays), []).append(parameter)
     learned = list(balancer.parameters())
-    if learned:
-        groups.setdefault((False, False), []).extend(learned)
-    return [
+    of_model = [
         {
             "params": parameters,
             "weight_decay": settings.weight_decay if decays else 0.0,
@@ -36,6 +35,7 @@ def parameter_groups(model: MultiTaskModel, balancer: nn.Module, settings: Train
         }
         for (of_backbone, decays), parameters in sorted(groups.items())
     ]
+    return [*of_model, *([{"params": learned, "weight_decay": 0.0, "lr_factor": 1.0}] if learned else [])]
 
 
 @contextmanager

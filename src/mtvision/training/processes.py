@@ -85,6 +85,14 @@ def means(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(values, mean(torch.stack(list(values.values()))).unbind(), strict=True))
 
 
+def spread(module: nn.Module) -> None:
+    """Give all processes the main one's parameters and buffers."""
+    if number() > 1:
+        for parameter in module.parameters():
+            distributed.broadcast(parameter.detach(), src=0)
+    spread_buffers(module)
+
+
 def spread_buffers(module: nn.Module) -> None:
     """Give all processes the main one's buffers, such as the running statistics of batch norm."""
     if number() > 1:

@@ -14,6 +14,7 @@ from mtvision.config import Config
 from mtvision.data.loader import Loader
 from mtvision.errors import TrainingError
 from mtvision.model import MultiTaskModel
+from mtvision.training import processes
 from mtvision.training.device import build_accelerator
 from mtvision.training.random_state import random_state, restore_random_state
 from mtvision.training.session import open_session
@@ -90,7 +91,7 @@ def _losses(
         loop.network.train()
         try:
             for _ in loop.steps(0, _endless(loader), 0, number):
-                average = _SMOOTHING * average + (1 - _SMOOTHING) * float(loop.losses["loss"])
+                average = _SMOOTHING * average + (1 - _SMOOTHING) * float(processes.mean(loop.losses["loss"]))
                 rates.append(loop.rate)
                 losses.append(average / (1 - _SMOOTHING ** len(rates)))
                 if losses[-1] - min(losses) > (_EXPLODED - 1) * abs(min(losses)):  # a loss may be negative

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+from torch import Tensor
+
 from mtvision.config import Config
 from mtvision.config_errors import flat_differences
 from mtvision.errors import CheckpointError, ConfigError
@@ -37,10 +39,11 @@ PANEL, CURVES = "plots/predictions.png", "plots/curves.png"
 
 # What may differ when a run is taken up again: where it runs, not what it computes; and class numbers that one side
 # leaves to the data set, since the weights tell those.
-_FREE_TO_CHANGE = (
+FREE_TO_CHANGE = (
     "system.device",
     "system.run_dir",
     "system.compile",
+    "system.sharding",
     "system.channels_last",
     "system.checkpoint_steps",
     "system.trackers",
@@ -167,18 +170,21 @@ class RunFolder:
             raise CheckpointError(f"{self.path}: the run's folder cannot be written ({error.strerror})") from None
 
     def save_last(
-        self, model: MultiTaskModel, averaged: MultiTaskModel | None, state: Mapping[str, Any], history: History
+        self,
+        trained: Mapping[str, Tensor],
+        averaged: Mapping[str, Tensor] | None,
+        state: Mapping[str, Any],
+        history: History,
     ) -> Path | None:
         """Write the checkpoint to go on from, and return its folder; the one before it is kept."""
         if self.path is None:
             return None
         folder = self._checkpoint("last")
         where = {"epoch": state["epoch"], "step": state["step"], "metrics": state["metrics"], "data": self.data}
-        trained = model.state_dict()
         save_checkpoint(
             folder,
             describe_run(self.model, self.config, **where),
-            trained if averaged is None else averaged.state_dict(),
+            trained if averaged is None else averaged,
             {**state, "history": history.text()},
             None if averaged is None else trained,
         )
@@ -249,7 +255,7 @@ def check_same_run(run_dir: Path, config: Config) -> None:
     path = run_dir / CONFIG
     if not path.exists():
         return
-    differences = flat_differences(Config.load(path).dump(), config.dump(), ignore=_FREE_TO_CHANGE)
+    differences = flat_differences(Config.load(path).dump(), config.dump(), ignore=FREE_TO_CHANGE)
     if differences:
         lines = "; ".join(f"{key}: {old!r} there, {new!r} now" for key, (old, new) in differences.items())
         raise CheckpointError(f"{run_dir}: holds a run of another config ({lines}); choose another folder")

@@ -40,7 +40,8 @@ class Trainer:
     """Trains a model as a config says.
 
     Started in several processes (``torchrun``, ``accelerate launch``), all of them work on each batch, whose size
-    counts the images of all; the main one writes.
+    counts the images of all; the main one writes. With ``system.sharding: full`` a copy of the model is trained, of
+    which each process holds a share; the model itself is brought up to date after each epoch and at the end.
 
     Args:
         model: any `MultiTaskModel`.
