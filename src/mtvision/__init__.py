@@ -27,6 +27,7 @@ from mtvision.registries import (
     BOX_LOSSES,
     CLASSIFICATION_LOSSES,
     DATASETS,
+    DESIGNS,
     DETECTION_HEADS,
     INITIALIZERS,
     NECKS,
@@ -39,12 +40,14 @@ from mtvision.registries import (
     SUPPRESSIONS,
     TASKS,
 )
+from mtvision.study import designs  # noqa: F401 - the import fills its registry
 from mtvision.tasks.base import Task
 from mtvision.training import balancing, optimizers, schedule  # noqa: F401 - the import fills their registries
 from mtvision.types import Batch, Classes, FeatureInfo, Prediction, Sample
 
 if TYPE_CHECKING:
     from mtvision import visualize
+    from mtvision.study.study import Study
     from mtvision.training.callbacks import Callback
     from mtvision.training.checkpoint import load_model
     from mtvision.training.comparison import SingleTaskComparison
@@ -63,6 +66,7 @@ _LATE = {
     "train": "mtvision.training.run",
     "evaluate": "mtvision.training.run",
     "RunResult": "mtvision.training.run_folder",
+    "Study": "mtvision.study.study",
     "SingleTaskComparison": "mtvision.training.comparison",
     "compare_single_task": "mtvision.training.single_task",
 }
@@ -76,6 +80,7 @@ __all__ = [
     "BOX_LOSSES",
     "CLASSIFICATION_LOSSES",
     "DATASETS",
+    "DESIGNS",
     "DETECTION_HEADS",
     "INITIALIZERS",
     "NECKS",
@@ -105,6 +110,7 @@ __all__ = [
     "RunResult",
     "Sample",
     "SingleTaskComparison",
+    "Study",
     "Task",
     "Trainer",
     "TrainingError",

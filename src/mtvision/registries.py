@@ -67,3 +67,6 @@ DATASETS: Registry[Sequence[Sample]] = Registry("data set", ("root", "split"))
 
 TASKS: Registry[nn.Module] = Registry("task", ("feature_info",))
 """``factory(feature_info) -> Task``: head + loss + postprocess + metrics."""
+
+DESIGNS: Registry[Any] = Registry("design", ("factors", "seed"))
+"""``factory(factors, seed) -> FixedDesign | SearchDesign``: which combinations of levels a study runs."""

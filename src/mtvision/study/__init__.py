@@ -1,0 +1,1 @@
+"""Studies: which choices matter, how sure that is, and what to use."""

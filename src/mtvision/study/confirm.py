@@ -1,0 +1,98 @@
+"""The best configurations once more: with fresh seeds, and on images that no choice was made on."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+
+import pandas as pd
+
+from mtvision.study.claims import CONFIRMATION
+from mtvision.study.definition import Definition
+from mtvision.study.findings import Findings
+from mtvision.study.queue import Queue
+from mtvision.study.runs import PlannedRun, runs_of
+from mtvision.study.table import RunTable
+from mtvision.training.gain import CONFIDENCE, t_quantile
+
+RECOMMENDED = "recommended"
+
+
+def candidates(findings: Findings, top: int) -> dict[str, Mapping[str, str]]:
+    """Return the levels of the best configurations by their names, and those of the recommended one.
+
+    Args:
+        findings: of the study.
+        top: how many of the best.
+    """
+    factors = list(findings.table.factors)
+    means = config_means(findings.table)
+    best = [{name: str(row[name]) for name in factors} for _, row in means.head(top).iterrows()]
+    named = {f"rank {rank}": levels for rank, levels in enumerate(best, start=1)}
+    recommended = dict(findings.recommended)
+    same = next((name for name, levels in named.items() if levels == recommended), None)
+    if same is None:
+        return {**named, RECOMMENDED: recommended}
+    return {f"{name}, {RECOMMENDED}" if name == same else name: levels for name, levels in named.items()}
+
+
+def config_means(table: RunTable) -> pd.DataFrame:
+    """Return the mean objective of each combination of levels over its seeds, best first."""
+    grouped = table.finished.groupby(list(table.factors), sort=False)[table.objective]
+    means = grouped.agg(["mean", "count"]).reset_index()
+    return means.sort_values("mean", ascending=not table.higher_is_better, kind="stable").reset_index(drop=True)
+
+
+def fresh_runs(definition: Definition, chosen: Mapping[str, Mapping[str, str]], seeds: int) -> list[PlannedRun]:
+    """Return a run for each configuration and fresh seed: those after the study's largest."""
+    first = max(definition.seeds) + 1
+    return runs_of(definition, chosen.values(), range(first, first + seeds))
+
+
+def confirmation_table(
+    queue: Queue, table: RunTable, chosen: Mapping[str, Mapping[str, str]], seeds: Sequence[int]
+) -> pd.DataFrame:
+    """Return what the chosen configurations reached in the study and with fresh seeds.
+
+    Returns:
+        A row a configuration: ``configuration``, its levels, ``n`` (fresh seeds that finished), ``selected`` (mean in
+        the study, by which it was chosen; NaN if it was not run), ``fresh`` (mean on the same split with fresh seeds),
+        ``held_out`` (mean on the split kept for this) with its 95 % t-interval ``low, high`` over the seeds.
+    """
+    objective = queue.definition.objective
+    means = config_means(table)
+    done = {
+        name: trial.user_attrs | {"value": trial.value}
+        for name, trial in queue.trials().items()
+        if trial.user_attrs["purpose"] == CONFIRMATION and trial.state.name == "COMPLETE"
+    }
+    rows = []
+    for name, levels in chosen.items():
+        names = [run.name for run in runs_of(queue.definition, [levels], seeds)]
+        own = [done[name] for name in names if name in done]
+        held_out = [float(one["result"]["held_out"].get(objective, math.nan)) for one in own]
+        low, high = _t_interval(held_out)
+        same = means[(means[list(levels)] == pd.Series(levels)).all(axis=1)]
+        rows.append(
+            {
+                "configuration": name,
+                **levels,
+                "n": len(own),
+                "selected": float(same["mean"].iloc[0]) if len(same) else math.nan,
+                "fresh": _mean([one["value"] for one in own]),
+                "held_out": _mean(held_out),
+                "low": low,
+                "high": high,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan
+
+
+def _t_interval(values: Sequence[float]) -> tuple[float, float]:
+    if len(values) < 2 or any(math.isnan(value) for value in values):
+        return math.nan, math.nan
+    half = t_quantile(CONFIDENCE, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+    return _mean(values) - half, _mean(values) + half

@@ -1,0 +1,119 @@
+"""From a study and its findings to what a report shows."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mtvision.data.loader import build_dataset
+from mtvision.errors import MtvisionError
+from mtvision.study.claims import CONFIRMATION
+from mtvision.study.confirm import confirmation_table, fresh_runs
+from mtvision.study.definition import Definition
+from mtvision.study.designs import SearchDesign
+from mtvision.study.findings import Findings
+from mtvision.study.gallery import Gallery, gallery
+from mtvision.study.queue import Queue
+from mtvision.study.report_content import ReportContent
+from mtvision.study.runs import config_of
+from mtvision.study.table import FINISHED, RunTable
+from mtvision.study.worker import RUNS
+from mtvision.training.checkpoint import load_model
+
+logger = logging.getLogger(__name__)
+
+
+def study_content(title: str, queue: Queue, folder: Path, findings: Findings) -> ReportContent:
+    """Return what the report of a study shows.
+
+    Args:
+        title: of the report.
+        queue: of the study.
+        folder: of the study, where the best run's model is looked for.
+        findings: of the analysis.
+    """
+    definition = queue.definition
+    return ReportContent(
+        title=title,
+        findings=findings,
+        base_config=definition.base.dump(),
+        factors=definition.factors,
+        design=_design_lines(queue),
+        seeds=definition.seeds,
+        recommended_config=_config(definition, findings.recommended),
+        best_config=_config(definition, {name: findings.best[name] for name in findings.table.factors}),
+        gallery=_gallery(definition, folder, findings.table),
+        confirmation=noted_confirmation(queue, findings.table),
+        failures=failures(queue),
+        notes=_notes(queue),
+    )
+
+
+def failures(queue: Queue) -> list[tuple[str, str]]:
+    """Return name and error of each failed run."""
+    return [
+        (name, trial.user_attrs["error"].splitlines()[0])
+        for name, trial in queue.trials().items()
+        if trial.state.name == "FAIL" and "error" in trial.user_attrs
+    ]
+
+
+def noted_confirmation(queue: Queue, table: RunTable) -> pd.DataFrame | None:
+    """Return the table of the last confirmation, as far as it has come; None if there was none."""
+    noted = queue.noted_confirmation()
+    if noted is None:
+        return None
+    runs = fresh_runs(queue.definition, noted["chosen"], noted["seeds"])
+    return confirmation_table(queue, table, noted["chosen"], sorted({run.seed for run in runs}))
+
+
+def _design_lines(queue: Queue) -> list[str]:
+    count, definition = queue.count("design"), queue.definition
+    kind = definition.design.name
+    lines = [
+        f"design {kind}: {count.total} runs of {len(definition.factors)} factors, seeds "
+        + ", ".join(map(str, definition.seeds)),
+        f"{count.finished} finished, {count.failed} failed, {count.pruned} pruned, {count.total - count.done} left; "
+        f"objective {definition.objective}: value of each run's best epoch on the validation split",
+    ]
+    confirmed = queue.count(CONFIRMATION)
+    return [*lines, *([f"{confirmed.done} of {confirmed.total} runs to confirm done"] if confirmed.total else [])]
+
+
+def _notes(queue: Queue) -> list[str]:
+    definition, notes = queue.definition, []
+    if isinstance(queue.design, SearchDesign):
+        notes.append(
+            "the search chose the runs by their results: effects describe the runs that were made, no interval allows "
+            "for the choice, and levels that looked bad early have few runs"
+        )
+    if len(definition.seeds) == 1:
+        notes.append("one seed: how much a result changes from seed to seed is not known")
+    notes.append(
+        "all of it holds for this data, image size and length of training; a longer training may turn a ranking round"
+    )
+    notes.append("the best epoch was chosen on the split that is shown; `study.confirm()` scores another one")
+    return notes
+
+
+def _config(definition: Definition, levels: Any) -> dict[str, Any]:
+    return config_of(definition, levels, definition.base.system.seed).dump()
+
+
+def _gallery(definition: Definition, folder: Path, table: RunTable) -> Gallery | None:
+    """Return the gallery of the best run; None where its folder or its data is not on this machine."""
+    done = table.runs[table.runs["state"] == FINISHED].sort_values(
+        table.objective, ascending=not table.higher_is_better
+    )
+    run_dir = folder / RUNS / str(done["run"].iloc[0])
+    if not run_dir.is_dir():
+        logger.warning("%s: the best run is on another machine; the report has no gallery", run_dir)
+        return None
+    levels = {name: str(done[name].iloc[0]) for name in table.factors}
+    try:
+        model = load_model(run_dir)
+        return gallery(model, build_dataset(config_of(definition, levels, int(done["seed"].iloc[0])), "val"))
+    except MtvisionError as error:
+        logger.warning("the report has no gallery: %s", error)
+        return None
