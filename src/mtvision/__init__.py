@@ -40,7 +40,7 @@ from mtvision.registries import (
     SUPPRESSIONS,
     TASKS,
 )
-from mtvision.study import designs  # noqa: F401 - the import fills its registry
+from mtvision.study.planning import designs  # noqa: F401 - the import fills its registry
 from mtvision.tasks.base import Task
 from mtvision.training import balancing, optimizers, schedule  # noqa: F401 - the import fills their registries
 from mtvision.types import Batch, Classes, FeatureInfo, Prediction, Sample

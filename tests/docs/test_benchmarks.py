@@ -159,3 +159,11 @@ def test_lite0_weights_are_written_where_the_package_is_installed(load, tmp_path
     written = load_file(tmp_path / "lite0.safetensors")
     assert set(written) == {key for key in network.state_dict() if not key.endswith("num_batches_tracked")}
     assert all(torch.equal(value, network.state_dict()[key]) for key, value in written.items())
+
+
+def test_study_intervals_has_a_row_a_design(load, capsys):
+    load("study_intervals").main(studies=5, resamples=200, noises=["normal"], names="1 factor, 3 seeds")
+    heading, _, row = capsys.readouterr().out.strip().splitlines()
+    assert heading == "normal noise, 5 studies of each design"
+    assert row.startswith("one_at_a_time, 1 factor, 3 seeds")
+    assert 0 <= float(row.split()[-4]) <= 100

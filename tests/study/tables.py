@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from mtvision.study.table import FINISHED, RunTable
+from mtvision.study.analysis.table import FINISHED, RunTable
 
 
 def runs(rows: Sequence[Mapping[str, object]], factors: Mapping[str, Sequence[str]], **options: object) -> RunTable:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.stats.contingency import association, crosstab
 
 from mtvision.errors import DataError
-from mtvision.study.aliasing import check_aliasing
-from mtvision.study.orthogonal import cramers_v
+from mtvision.study.planning.aliasing import check_aliasing
+from mtvision.study.planning.orthogonal import cramers_v
 
 LETTERS = "abcd"
 

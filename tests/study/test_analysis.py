@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.simulated_studies import Truth, full_factorial, simulate
 from mtvision.errors import ConfigError, DataError
-from mtvision.study.analysis import analyze
-from mtvision.study.findings import Findings
-from mtvision.study.table import FAILED
-from study.simulated import Truth, full_factorial, simulate
+from mtvision.study.analysis.analyze import analyze
+from mtvision.study.analysis.findings import Findings
+from mtvision.study.analysis.table import FAILED
 from study.tables import runs
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mtvision.study.bootstrap import bootstrap_intervals, noise_of, standard_errors
+from mtvision.study.analysis.bootstrap import bootstrap_intervals, noise_of, standard_errors
 
 
 def generator(seed=0):

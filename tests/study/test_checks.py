@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from mtvision.study.checks import check_results, is_fraction
-from mtvision.study.table import FAILED, PRUNED
+from mtvision.study.analysis.checks import check_results, is_fraction
+from mtvision.study.analysis.table import FAILED, PRUNED
 from study.tables import runs
 
 FACTORS = {"a": ("x", "y")}

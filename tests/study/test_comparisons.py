@@ -2,9 +2,9 @@ import itertools
 
 import pytest
 
-from mtvision.study.cells import read_cells
-from mtvision.study.comparisons import find_comparisons
-from mtvision.study.main_effects import MainEffects
+from mtvision.study.analysis.cells import read_cells
+from mtvision.study.analysis.comparisons import find_comparisons
+from mtvision.study.analysis.main_effects import MainEffects
 from study.tables import runs
 
 

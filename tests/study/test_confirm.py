@@ -4,10 +4,10 @@ from small_study import BASE, content
 
 from mtvision import Config, build_dataset, evaluate, load_model
 from mtvision.errors import DataError
+from mtvision.study.analysis.table import RunTable
 from mtvision.study.confirm import candidates, config_means, fresh_runs
-from mtvision.study.definition import read_definition
+from mtvision.study.planning.definition import read_definition
 from mtvision.study.study import Study
-from mtvision.study.table import RunTable
 
 
 class _Findings:

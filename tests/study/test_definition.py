@@ -7,8 +7,8 @@ from small_study import BASE, FACTORS, content
 from mtvision import Config
 from mtvision.errors import ConfigError
 from mtvision.registry import Component
-from mtvision.study.definition import Definition, load_definition, read_definition
-from mtvision.study.runs import config_of, digest, planned_runs
+from mtvision.study.planning.definition import Definition, load_definition, read_definition
+from mtvision.study.planning.runs import config_of, digest, planned_runs
 
 
 def problems(**values):

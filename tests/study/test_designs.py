@@ -13,10 +13,10 @@ from scipy.stats.contingency import association
 from mtvision.errors import ConfigError
 from mtvision.registries import DESIGNS
 from mtvision.registry import Component
-from mtvision.study import designs
-from mtvision.study.designs import FixedDesign, SearchDesign
-from mtvision.study.factors import Factor, Level
-from mtvision.study.orthogonal import design_matrix, nearly_orthogonal_array, orthogonality
+from mtvision.study.planning import designs
+from mtvision.study.planning.designs import FixedDesign, SearchDesign
+from mtvision.study.planning.factors import Factor, Level
+from mtvision.study.planning.orthogonal import design_matrix, nearly_orthogonal_array, orthogonality
 
 MIXED = (2,) * 6 + (3,) * 5  # the factors of the report
 

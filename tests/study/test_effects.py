@@ -5,13 +5,21 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mtvision.study.bootstrap import bootstrap_intervals
-from mtvision.study.cells import read_cells
-from mtvision.study.comparisons import find_comparisons
-from mtvision.study.contrasts import effect_contrast, run_noise
-from mtvision.study.effects import EFFECT_COLUMNS, INTERACTION_COLUMNS, estimate_effects
-from mtvision.study.main_effects import MainEffects
-from study.simulated import MIXED, at_random, balanced, full_factorial, one_at_a_time, simulate, some_effects
+from benchmarks.simulated_studies import (
+    MIXED,
+    at_random,
+    balanced,
+    full_factorial,
+    one_at_a_time,
+    simulate,
+    some_effects,
+)
+from mtvision.study.analysis.bootstrap import bootstrap_intervals
+from mtvision.study.analysis.cells import read_cells
+from mtvision.study.analysis.comparisons import find_comparisons
+from mtvision.study.analysis.contrasts import effect_contrast, run_noise
+from mtvision.study.analysis.effects import EFFECT_COLUMNS, INTERACTION_COLUMNS, estimate_effects
+from mtvision.study.analysis.main_effects import MainEffects
 from study.tables import runs
 
 

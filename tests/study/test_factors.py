@@ -2,7 +2,7 @@ import pytest
 
 from mtvision import Config
 from mtvision.errors import ConfigError
-from mtvision.study.factors import level_label, read_factors
+from mtvision.study.planning.factors import level_label, read_factors
 
 
 def problems(given, base=None):

@@ -4,10 +4,10 @@ import numpy as np
 import optuna
 import pytest
 
+from benchmarks.simulated_studies import Truth, full_factorial, one_at_a_time, simulate
 from mtvision.errors import ConfigError
-from mtvision.study.cells import read_cells
-from mtvision.study.importance import EVALUATORS, IMPORTANCE_COLUMNS, importances
-from study.simulated import Truth, full_factorial, one_at_a_time, simulate
+from mtvision.study.analysis.cells import read_cells
+from mtvision.study.analysis.importance import EVALUATORS, IMPORTANCE_COLUMNS, importances
 from study.tables import runs
 
 LEVELS = (2, 2, 3)

@@ -2,7 +2,13 @@ import math
 
 import pytest
 
-from mtvision.study.learning import COST_COLUMNS, LEARNING_COLUMNS, learning_of, summarise_cost, summarise_learning
+from mtvision.study.analysis.learning import (
+    COST_COLUMNS,
+    LEARNING_COLUMNS,
+    learning_of,
+    summarise_cost,
+    summarise_learning,
+)
 from study.tables import runs
 
 CURVES = {

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from mtvision.study.levels import summarise_levels
-from mtvision.study.table import FAILED
+from mtvision.study.analysis.levels import summarise_levels
+from mtvision.study.analysis.table import FAILED
 from study.tables import runs
 
 ROWS = [

@@ -5,7 +5,7 @@ import optuna
 import pytest
 
 from mtvision.errors import ConfigError
-from mtvision.study.pareto import default_axes, pareto_front
+from mtvision.study.analysis.pareto import default_axes, pareto_front
 from study.tables import runs
 
 AXES = {"seg/miou": True, "det/map50": True, "seconds": False}

@@ -2,9 +2,9 @@ import pytest
 from small_study import BASE, content
 
 from mtvision import Config
-from mtvision.study.definition import read_definition
-from mtvision.study.plan import labels_of, make_plan
-from mtvision.study.probe import Probe, probe
+from mtvision.study.planning.definition import read_definition
+from mtvision.study.planning.plan import labels_of, make_plan
+from mtvision.study.planning.probe import Probe, probe
 
 
 def plan(given_probe=None, **values):
@@ -70,7 +70,7 @@ def test_the_base_level_stands_first():
 def test_the_probe_measures_and_scales_to_the_whole_data(monkeypatch):
     """With twice the images a run costs about twice: the probe sees as many images in both cases."""
     seen = []
-    from mtvision.study import probe as module
+    from mtvision.study.planning import probe as module
 
     real = module.Trainer.fit
 

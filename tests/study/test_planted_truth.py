@@ -11,11 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mtvision.study.analysis import analyze
-from mtvision.study.cells import read_cells
-from mtvision.study.effects import estimate_effects
-from mtvision.study.importance import importances
-from study.simulated import (
+from benchmarks.simulated_studies import (
     MIXED,
     Truth,
     at_random,
@@ -28,6 +24,10 @@ from study.simulated import (
     simulate,
     some_effects,
 )
+from mtvision.study.analysis.analyze import analyze
+from mtvision.study.analysis.cells import read_cells
+from mtvision.study.analysis.effects import estimate_effects
+from mtvision.study.analysis.importance import importances
 
 STUDIES = 200
 TOLERANCE = 2 * math.sqrt(0.05 * 0.95 / STUDIES)

@@ -8,11 +8,11 @@ from postgres_server import postgres_server
 from small_study import content
 
 from mtvision.errors import ConfigError, TrainingError
-from mtvision.study.claims import CONFIRMATION, DESIGN
-from mtvision.study.definition import read_definition
-from mtvision.study.queue import Queue
-from mtvision.study.runs import planned_runs
-from mtvision.study.storage import Storage
+from mtvision.study.planning.definition import read_definition
+from mtvision.study.planning.runs import planned_runs
+from mtvision.study.running.claims import CONFIRMATION, DESIGN
+from mtvision.study.running.queue import Queue
+from mtvision.study.running.storage import Storage
 
 
 def opened(folder, *, url=None, grace=120, **values):
@@ -165,7 +165,7 @@ def test_a_worker_elsewhere_that_gives_signs_of_life_keeps_its_run(tmp_path, mon
 def test_what_a_worker_says_that_has_lost_its_run_is_left_out(tmp_path, monkeypatch, caplog):
     queue = filled(tmp_path)
     lost = queue.claim()
-    monkeypatch.setattr("mtvision.study.queue.lives", lambda worker: False)
+    monkeypatch.setattr("mtvision.study.running.queue.lives", lambda worker: False)
     taken = queue.claim()
     monkeypatch.undo()
     assert taken.run.name == lost.run.name
@@ -177,7 +177,7 @@ def test_what_a_worker_says_that_has_lost_its_run_is_left_out(tmp_path, monkeypa
 
 def test_a_run_whose_workers_die_at_one_place_again_and_again_is_given_up(tmp_path, monkeypatch):
     queue = filled(tmp_path)
-    monkeypatch.setattr("mtvision.study.queue.lives", lambda worker: False)
+    monkeypatch.setattr("mtvision.study.running.queue.lives", lambda worker: False)
     first = queue.claim()
     for _ in range(2):
         assert queue.claim().run.name == first.run.name
@@ -188,7 +188,7 @@ def test_a_run_whose_workers_die_at_one_place_again_and_again_is_given_up(tmp_pa
 
 def test_a_run_that_gets_on_between_deaths_is_not_given_up(tmp_path, monkeypatch):
     queue = filled(tmp_path)
-    monkeypatch.setattr("mtvision.study.queue.lives", lambda worker: False)
+    monkeypatch.setattr("mtvision.study.running.queue.lives", lambda worker: False)
     for epoch in range(1, 6):
         claim = queue.claim()
         claim.trial.report(0.1, epoch)
@@ -250,7 +250,7 @@ class TestSearch:
     def test_a_killed_workers_proposal_comes_again(self, tmp_path, monkeypatch):
         queue = opened(tmp_path, design=self.DESIGN)
         first = queue.claim()
-        monkeypatch.setattr("mtvision.study.queue.lives", lambda worker: False)
+        monkeypatch.setattr("mtvision.study.running.queue.lives", lambda worker: False)
         assert queue.claim().run.levels == first.run.levels
 
 

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from mtvision.study.cells import read_cells
-from mtvision.study.effects import estimate_effects
-from mtvision.study.recommendation import best_config, config_interval, expect, recommend, runs_with
-from study.simulated import Truth, draw, full_factorial, no_effects, one_at_a_time, simulate
+from benchmarks.simulated_studies import Truth, draw, full_factorial, no_effects, one_at_a_time, simulate
+from mtvision.study.analysis.cells import read_cells
+from mtvision.study.analysis.effects import estimate_effects
+from mtvision.study.analysis.recommendation import best_config, config_interval, expect, recommend, runs_with
 from study.tables import runs
 
 STRONG = Truth({"f0": [0.0, 0.2], "f1": [0.0, 0.1, 0.3], "f2": [0.0, -0.2]})

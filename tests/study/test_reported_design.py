@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mtvision.study.aliasing import check_aliasing
+from mtvision.study.planning.aliasing import check_aliasing
 
 FACTORS = {
     "model.activation": ("relu", "gelu", "leaky_relu"),

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from mtvision.study.changes import Comparison
-from mtvision.study.sentences import digits_for, effect_sentence, interaction_sentence, number
+from mtvision.study.analysis.changes import Comparison
+from mtvision.study.analysis.sentences import digits_for, effect_sentence, interaction_sentence, number
 
 JOINT = Comparison({"act": "gelu", "loss": "focal"}, {"act": "relu", "loss": "ce"})
 NONE = (math.nan, math.nan)

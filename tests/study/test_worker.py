@@ -11,8 +11,8 @@ from small_study import BASE, content
 
 import mtvision as mtv
 from mtvision.errors import ConfigError, TrainingError
+from mtvision.study.planning.probe import duration
 from mtvision.study.study import Study
-from mtvision.study.worker import duration
 
 _PATIENCE = 120  # seconds that a test waits for what takes a second or ten
 
@@ -172,7 +172,7 @@ def _begun(folder, **more):
     """Put a study's runs into its queue, and do none."""
     made = study(base=LONG, factors=FEW)
     queue = made._connect(folder, more.get("storage"), more.get("name"))
-    from mtvision.study.runs import planned_runs
+    from mtvision.study.planning.runs import planned_runs
 
     queue.add(planned_runs(made.definition))
     return made
@@ -221,7 +221,7 @@ def test_workers_on_a_database_share_a_study_and_fetch_it_by_its_name(tmp_path, 
 
 
 def test_workers_that_die_are_a_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr("mtvision.study.local_workers.sys.executable", "/bin/false")
+    monkeypatch.setattr("mtvision.study.running.local_workers.sys.executable", "/bin/false")
     with pytest.raises(TrainingError, match=r"2 of 2 workers died \(exit code 1\) and 3 runs are left"):
         study().run(tmp_path / "a", workers=2, progress=False)
 

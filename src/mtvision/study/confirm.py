@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
-from mtvision.study.claims import CONFIRMATION
-from mtvision.study.definition import Definition
-from mtvision.study.findings import Findings
-from mtvision.study.queue import Queue
-from mtvision.study.runs import PlannedRun, runs_of
-from mtvision.study.table import RunTable
+from mtvision.study.analysis.findings import Findings
+from mtvision.study.analysis.table import RunTable
+from mtvision.study.planning.definition import Definition
+from mtvision.study.planning.runs import PlannedRun, runs_of
+from mtvision.study.running.claims import CONFIRMATION
+from mtvision.study.running.queue import Queue
 from mtvision.training.gain import CONFIDENCE, t_quantile
 
 RECOMMENDED = "recommended"

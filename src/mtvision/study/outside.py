@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 
 from mtvision.errors import ConfigError, DataError, did_you_mean
-from mtvision.study.aliasing import Aliasing, check_aliasing
-from mtvision.study.analysis import analyze
-from mtvision.study.factors import level_label
-from mtvision.study.findings import Findings
-from mtvision.study.report import ReportFiles, write_report
-from mtvision.study.report_content import ReportContent
-from mtvision.study.table import FINISHED, RunTable
+from mtvision.study.analysis.analyze import analyze
+from mtvision.study.analysis.findings import Findings
+from mtvision.study.analysis.table import FINISHED, RunTable
+from mtvision.study.planning.aliasing import Aliasing, check_aliasing
+from mtvision.study.planning.factors import level_label
+from mtvision.study.report.content import ReportContent
+from mtvision.study.report.writing import ReportFiles, write_report
 
 _OWN_COLUMNS = ("run", "config", "state")
 

@@ -8,17 +8,17 @@ import pandas as pd
 
 from mtvision.data.loader import build_dataset
 from mtvision.errors import MtvisionError
-from mtvision.study.claims import CONFIRMATION
+from mtvision.study.analysis.findings import Findings
+from mtvision.study.analysis.table import FINISHED, RunTable
 from mtvision.study.confirm import confirmation_table, fresh_runs
-from mtvision.study.definition import Definition
-from mtvision.study.designs import SearchDesign
-from mtvision.study.findings import Findings
-from mtvision.study.gallery import Gallery, gallery
-from mtvision.study.queue import Queue
-from mtvision.study.report_content import ReportContent
-from mtvision.study.runs import config_of
-from mtvision.study.table import FINISHED, RunTable
-from mtvision.study.worker import RUNS
+from mtvision.study.planning.definition import Definition
+from mtvision.study.planning.designs import SearchDesign
+from mtvision.study.planning.runs import config_of
+from mtvision.study.report.content import ReportContent
+from mtvision.study.report.gallery import Gallery, gallery
+from mtvision.study.running.claims import CONFIRMATION
+from mtvision.study.running.queue import Queue
+from mtvision.study.running.worker import RUNS
 from mtvision.training.checkpoint import load_model
 
 logger = logging.getLogger(__name__)

@@ -12,25 +12,25 @@ from mtvision.config_fields import parse_yaml
 from mtvision.data.loader import build_dataset
 from mtvision.errors import ConfigError, did_you_mean
 from mtvision.factory import build_model
-from mtvision.study.analysis import analyze
-from mtvision.study.claims import CONFIRMATION
+from mtvision.study.analysis.analyze import analyze
+from mtvision.study.analysis.findings import Findings
+from mtvision.study.analysis.table import RunTable
 from mtvision.study.confirm import candidates, confirmation_table, fresh_runs
-from mtvision.study.definition import Definition, load_definition, read_definition
-from mtvision.study.findings import Findings
-from mtvision.study.local_workers import work_in_processes
-from mtvision.study.opening import find_definition, note_definition
 from mtvision.study.outside import TableStudy, read_runs
-from mtvision.study.own_parts import import_parts
-from mtvision.study.plan import Plan, make_plan
-from mtvision.study.probe import probe as measure
-from mtvision.study.queue import Queue
-from mtvision.study.report import ReportFiles, write_report
+from mtvision.study.planning.definition import Definition, load_definition, read_definition
+from mtvision.study.planning.plan import Plan, make_plan
+from mtvision.study.planning.probe import probe as measure
+from mtvision.study.planning.runs import planned_runs
+from mtvision.study.report.writing import ReportFiles, write_report
 from mtvision.study.reporting import study_content
-from mtvision.study.results import run_table
-from mtvision.study.runs import planned_runs
-from mtvision.study.storage import Storage
-from mtvision.study.table import RunTable
-from mtvision.study.worker import progress_line, summary_line, wait_for_runs, work_once
+from mtvision.study.running.claims import CONFIRMATION
+from mtvision.study.running.local_workers import work_in_processes
+from mtvision.study.running.opening import find_definition, note_definition
+from mtvision.study.running.own_parts import import_parts
+from mtvision.study.running.queue import Queue
+from mtvision.study.running.results import run_table
+from mtvision.study.running.storage import Storage
+from mtvision.study.running.worker import progress_line, summary_line, wait_for_runs, work_once
 from mtvision.training.evaluation import metric_directions
 from mtvision.training.progress import Reporter
 

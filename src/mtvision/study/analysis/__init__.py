@@ -1,0 +1,1 @@
+"""What the runs of a study say: from a table of runs to findings."""

@@ -1,0 +1,1 @@
+"""How the runs of a study are done: a queue in a database, and workers."""

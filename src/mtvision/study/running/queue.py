@@ -1,0 +1,306 @@
+"""The queue of a study's runs, in Optuna's trials: who does which, what came out, and whose worker has died.
+
+A trial carries what it is as user attributes: ``run``, ``levels``, ``seed``, ``purpose``, ``worker``; and what came
+out: ``result``, or ``error``. One that failed without an ``error`` was cut off, and another one stands in for it.
+"""
+
+import logging
+import os
+import socket
+import traceback
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import psutil
+
+from mtvision.errors import ConfigError, did_you_mean
+from mtvision.study.planning.definition import Definition
+from mtvision.study.planning.designs import SearchDesign
+from mtvision.study.planning.runs import PlannedRun, build_design, config_of, digest
+from mtvision.study.running.claims import DESIGN, Claim, Count, attributes_of, lives, quiet
+from mtvision.study.running.storage import Storage
+from mtvision.training.history import without_nan
+
+_MOST_DEATHS = 3  # of a run's workers, one after the other, without an epoch done in between
+_MOST_REPEATS = 10  # proposals of a search that were run already, one after the other
+
+logger = logging.getLogger(__name__)
+
+
+class Queue:
+    """Runs of one study on one storage.
+
+    Args:
+        storage: of the study.
+        name: of the study in it.
+        definition: of the study.
+        higher_is_better: of its objective.
+    """
+
+    def __init__(self, storage: Storage, name: str, definition: Definition, *, higher_is_better: bool = True) -> None:
+        import optuna
+
+        self.storage, self.definition, self.name = storage, definition, name
+        self.design = build_design(definition)
+        startup = self.design.startup if isinstance(self.design, SearchDesign) else 0
+        pruning = isinstance(self.design, SearchDesign) and self.design.pruning
+        with storage.exclusive(), quiet():
+            self._study = optuna.create_study(
+                storage=storage.optuna,
+                study_name=name,
+                direction="maximize" if higher_is_better else "minimize",
+                load_if_exists=True,
+                pruner=optuna.pruners.MedianPruner(startup, 1) if pruning else optuna.pruners.NopPruner(),
+            )
+        self._states = optuna.trial.TrialState
+        self._optuna = optuna
+
+    def noted_definition(self) -> dict[str, Any] | None:
+        """Return what the storage has of the study's definition, None if it is new."""
+        noted: dict[str, Any] | None = self._study.user_attrs.get("definition")
+        return noted
+
+    def note_definition(self) -> None:
+        """Put the study's definition beside its runs, for workers elsewhere."""
+        self._study.set_user_attr("definition", self.definition.dump())
+
+    def noted_confirmation(self) -> dict[str, Any] | None:
+        """Return which configurations were last chosen to be confirmed, None if none were."""
+        noted: dict[str, Any] | None = self._study.user_attrs.get("confirmation")
+        return noted
+
+    def note_confirmation(self, chosen: Mapping[str, Any]) -> None:
+        """Remember which configurations are being confirmed."""
+        self._study.set_user_attr("confirmation", dict(chosen))
+
+    def trials(self) -> dict[str, Any]:
+        """Return by run the last trial of each; one that was cut off is followed by another."""
+        found: dict[str, Any] = {}
+        for trial in self._study.get_trials(deepcopy=False):
+            if "run" in trial.user_attrs:
+                found[trial.user_attrs["run"]] = trial
+        return found
+
+    def add(self, runs: Iterable[PlannedRun], purpose: str = DESIGN, split: str | None = None) -> None:
+        """Put runs into the queue that are not there yet."""
+        with self.storage.exclusive():
+            known = self.trials()
+            for run in runs:
+                if run.name not in known:
+                    self._add(attributes_of(run, purpose, split))
+
+    def retry_failed(self) -> int:
+        """Put failed runs into the queue once more; return how many."""
+        with self.storage.exclusive():
+            failed = [trial for trial in self.trials().values() if self._has_failed(trial)]
+            for trial in failed:
+                self._again(trial)
+        return len(failed)
+
+    def claim(self) -> Claim | None:
+        """Take a run that nobody does, None if there is none now; a dead worker's is taken up again."""
+        with self.storage.exclusive(), quiet():
+            self._bury_dead()
+            self._replace_cut_off()
+            spent = self.is_spent()
+            for trial in self.trials().values():
+                if trial.state == self._states.WAITING and not (spent and trial.user_attrs["purpose"] == DESIGN):
+                    self.storage.optuna.set_trial_state_values(trial._trial_id, self._states.RUNNING)
+                    return self._claimed(self._optuna.trial.Trial(self._study, trial._trial_id))
+            return self._proposed() if isinstance(self.design, SearchDesign) and not spent else None
+
+    def finish(self, claim: Claim, value: float, result: Mapping[str, Any]) -> None:
+        """Note what a run has reached."""
+        with self._answered(claim):
+            claim.trial.set_user_attr("result", without_nan(result))
+            self._study.tell(claim.trial, value)
+
+    def prune(self, claim: Claim, result: Mapping[str, Any]) -> None:
+        """Note that a run was not worth going on with."""
+        with self._answered(claim):
+            claim.trial.set_user_attr("result", without_nan(result))
+            self._study.tell(claim.trial, state=self._states.PRUNED)
+
+    def fail(self, claim: Claim, error: BaseException) -> None:
+        """Note why a run has failed."""
+        with self._answered(claim):
+            claim.trial.set_user_attr("error", f"{type(error).__name__}: {error}")
+            claim.trial.set_user_attr("traceback", "".join(traceback.format_exception(error)))
+            self._study.tell(claim.trial, state=self._states.FAIL)
+
+    def give_back(self, claim: Claim) -> None:
+        """Let another worker go on with a run."""
+        with self._answered(claim), self.storage.exclusive():
+            claim.trial.set_user_attr("interrupted", True)
+            self._study.tell(claim.trial, state=self._states.FAIL)
+            self._replace_cut_off()
+
+    def is_mine(self, claim: Claim) -> bool:
+        """Tell whether a claim still holds: who gave no sign of life for long may have lost it."""
+        return bool(self.storage.optuna.get_trial(claim.trial._trial_id).state == self._states.RUNNING)
+
+    def sign_of_life(self, claim: Claim) -> None:
+        """Say that the worker of a claim is alive."""
+        self.storage.optuna.record_heartbeat(claim.trial._trial_id)
+
+    def count(self, purpose: str | None = None) -> Count:
+        """Return how many runs are in which state; of a search also those that it has not chosen yet."""
+        states = self._states
+        trials = [trial for trial in self.trials().values() if purpose in (None, trial.user_attrs["purpose"])]
+        of_state = {state: sum(trial.state == state for trial in trials) for state in states}
+        failed = sum(self._has_failed(trial) for trial in trials)
+        unchosen = self._unchosen(trials) if purpose in (None, DESIGN) else 0
+        return Count(
+            of_state[states.COMPLETE],
+            failed,
+            of_state[states.PRUNED],
+            of_state[states.RUNNING],
+            of_state[states.WAITING] + of_state[states.FAIL] - failed + unchosen,
+        )
+
+    def is_spent(self) -> bool:
+        """Tell whether the budget of hours is used up by the finished runs of the design."""
+        hours = self.definition.budget.hours
+        if hours is None:
+            return False
+        own = [trial.user_attrs for trial in self.trials().values() if trial.user_attrs["purpose"] == DESIGN]
+        return sum(one.get("result", {}).get("seconds") or 0.0 for one in own) >= 3600 * hours
+
+    @cached_property
+    def _me(self) -> dict[str, Any]:
+        return {"host": socket.gethostname(), "pid": os.getpid(), "began": psutil.Process().create_time()}
+
+    def _add(self, attributes: Mapping[str, Any], intermediate: Mapping[int, float] | None = None, **more: Any) -> None:
+        self._study.add_trial(
+            self._optuna.trial.create_trial(
+                state=more.pop("state", self._states.WAITING),
+                user_attrs=dict(attributes),
+                intermediate_values=dict(intermediate or {}),
+                **more,
+            )
+        )
+
+    def _again(self, trial: Any) -> None:
+        kept = ("run", "levels", "seed", "purpose", "split")
+        attributes = {key: trial.user_attrs[key] for key in kept}
+        self._add(attributes, trial.intermediate_values, params=trial.params, distributions=trial.distributions)
+
+    def _claimed(self, trial: Any) -> Claim:
+        attributes = trial.user_attrs
+        trial.set_user_attr("worker", self._me)
+        self.storage.optuna.record_heartbeat(trial._trial_id)
+        levels, seed = attributes["levels"], attributes["seed"]
+        run = PlannedRun(attributes["run"], levels, seed, config_of(self.definition, levels, seed))
+        return Claim(run, trial, attributes["purpose"], attributes["split"])
+
+    def _proposed(self) -> Claim | None:
+        """Let the search choose a run that was not done yet; None where it has chosen all, or has nothing new."""
+        known = self.trials()
+        if not self._unchosen(list(known.values())):
+            return None
+        factors = self.definition.factors
+        for _ in range(_MOST_REPEATS):
+            self._study.sampler = self._sampler()
+            trial = self._study.ask()
+            levels = {factor.name: trial.suggest_categorical(factor.name, list(factor.labels)) for factor in factors}
+            seed = self.definition.seeds[len(known) % len(self.definition.seeds)]
+            config = config_of(self.definition, levels, seed)
+            name = digest(config, factors)
+            if name not in known:
+                for key, value in attributes_of(PlannedRun(name, levels, seed, config), DESIGN, None).items():
+                    trial.set_user_attr(key, value)
+                return self._claimed(trial)
+            self._repeat(trial, known[name])
+        logger.warning("the search proposes only what was run already; it ends here")
+        return None
+
+    def _sampler(self) -> Any:
+        """Return a sampler that draws by what is known so far, so that workers do not all draw alike."""
+        number = len(self._study.get_trials(deepcopy=False))
+        startup = self.design.startup if isinstance(self.design, SearchDesign) else 0
+        seed = (self.definition.base.system.seed + number) % 2**32
+        return self._optuna.samplers.TPESampler(n_startup_trials=startup, constant_liar=True, seed=seed)
+
+    def _repeat(self, trial: Any, before: Any) -> None:
+        """Tell the search of a result that is known; where it is not yet, of none."""
+        if before.state == self._states.COMPLETE:
+            self._study.tell(trial, before.value)
+        else:
+            self._study.tell(trial, state=self._states.FAIL)
+
+    def _unchosen(self, trials: list[Any]) -> int:
+        if not isinstance(self.design, SearchDesign):
+            return 0
+        limit = min(self.design.runs, self.definition.budget.runs or self.design.runs)
+        chosen: int = sum(trial.user_attrs["purpose"] == DESIGN for trial in trials)
+        return max(limit - chosen, 0)
+
+    def _has_failed(self, trial: Any) -> bool:
+        return bool(trial.state == self._states.FAIL and "error" in trial.user_attrs)
+
+    def _bury_dead(self) -> None:
+        """Note which running trials have lost their worker: of this machine at once, of others after a while."""
+        for trial in self._study.get_trials(deepcopy=False, states=(self._states.RUNNING,)):
+            worker = trial.user_attrs.get("worker")
+            # without one it died while it claimed, since nobody else is in here
+            if worker is None or (worker["host"] == self._me["host"] and not lives(worker)):
+                self._study.tell(trial.number, state=self._states.FAIL)
+        self._optuna.storages.fail_stale_trials(self._study)
+
+    def _replace_cut_off(self) -> None:
+        for trial in self.trials().values():
+            if trial.state != self._states.FAIL or self._has_failed(trial):
+                continue
+            deaths = self._deaths(trial)
+            if deaths < _MOST_DEATHS:
+                self._again(trial)
+                continue
+            kept = {key: trial.user_attrs[key] for key in ("run", "levels", "seed", "purpose", "split")}
+            error = f"its worker died {deaths} times at the same place (out of memory?)"
+            self._add({**kept, "error": error}, state=self._states.FAIL)
+
+    def _deaths(self, last: Any) -> int:
+        """Return how often a run's worker has died since the last epoch that it came through."""
+        deaths: int = sum(
+            trial.user_attrs.get("run") == last.user_attrs["run"]
+            and "error" not in trial.user_attrs
+            and "interrupted" not in trial.user_attrs
+            and trial.last_step == last.last_step
+            for trial in self._study.get_trials(deepcopy=False, states=(self._states.FAIL,))
+        )
+        return deaths
+        return deaths
+
+    @contextmanager
+    def _answered(self, claim: Claim) -> Iterator[None]:
+        """Leave out what a worker says whose run another one has taken up."""
+        try:
+            with quiet():
+                yield
+        except (ValueError, self._optuna.exceptions.UpdateFinishedTrialError):
+            if self.is_mine(claim):
+                raise
+            logger.warning("run %s: another worker has taken it up; what this one found is left out", claim.run.name)
+
+
+def noted_definition(storage: Storage, name: str) -> dict[str, Any]:
+    """Return what a storage has of a study's definition.
+
+    Raises:
+        ConfigError: if it has no such study.
+    """
+    import optuna
+
+    names = optuna.get_all_study_names(storage.optuna)
+    if name not in names:
+        known = f" There are: {', '.join(sorted(names))}" if names else " It has none"
+        raise ConfigError([f"storage: no study '{name}' in it.{did_you_mean(name, names) or known}"])
+    with quiet():
+        noted: dict[str, Any] | None = optuna.load_study(study_name=name, storage=storage.optuna).user_attrs.get(
+            "definition"
+        )
+    if noted is None:
+        raise ConfigError([f"storage: '{name}' is a study of Optuna's, but none of mtvision's"])
+    return noted
