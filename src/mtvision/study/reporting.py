@@ -70,9 +70,11 @@ def noted_confirmation(queue: Queue, table: RunTable) -> pd.DataFrame | None:
 
 def _design_lines(queue: Queue) -> list[str]:
     count, definition = queue.count("design"), queue.definition
-    kind = definition.design.name
+    chosen = definition.design
+    # the rows of an explicit list are in the table of runs
+    named = chosen.name if any(isinstance(value, list | tuple) for value in chosen.options.values()) else str(chosen)
     lines = [
-        f"design {kind}: {count.total} runs of {len(definition.factors)} factors, seeds "
+        f"design {named}: {count.total} runs of {len(definition.factors)} factors, seeds "
         + ", ".join(map(str, definition.seeds)),
         f"{count.finished} finished, {count.failed} failed, {count.pruned} pruned, {count.total - count.done} left; "
         f"objective {definition.objective}: value of each run's best epoch on the validation split",
@@ -93,7 +95,7 @@ def _notes(queue: Queue) -> list[str]:
     notes.append(
         "all of it holds for this data, image size and length of training; a longer training may turn a ranking round"
     )
-    notes.append("the best epoch was chosen on the split that is shown; `study.confirm()` scores another one")
+    notes.append("the best epoch was chosen on the split that is shown; study.confirm() scores another one")
     return notes
 
 

@@ -10,7 +10,7 @@ from mtvision.study.planning.probe import duration
 from mtvision.study.report.blocks import Block, Bullets, Cards, Code, Picture, Section, Table, Text
 from mtvision.study.report.content import ReportContent
 from mtvision.study.report.gallery import Gallery
-from mtvision.study.report.numbers import counted, heading, interval_text
+from mtvision.study.report.numbers import counted, heading, interval_text, number_text
 from mtvision.study.report.tables import Tables
 
 _HOW_TO_READ = (
@@ -111,8 +111,22 @@ def _short(content: ReportContent) -> list[Block]:
         *map(str, shown["sentence"]),
         *([f"Best configuration: {_best_sentence(findings)}"] if findings.best else []),
         run_sentence(content),
+        *_confirmed_sentences(content),
     ]
     return [Bullets(lines)]
+
+
+def _confirmed_sentences(content: ReportContent) -> list[str]:
+    """Tell what the configurations that were run again have reached."""
+    if content.confirmation is None:
+        return []
+    return [
+        f"{row['configuration']}, run again with {counted(int(row['n']), 'fresh seed')}: "
+        f"{number_text(row['fresh'], 3)} on the same split, "
+        f"{interval_text(row['held_out'], row['low'], row['high'])} on the split kept for this"
+        for row in content.confirmation.to_dict("records")
+        if row["n"]
+    ]
 
 
 def run_sentence(content: ReportContent) -> str:
