@@ -328,6 +328,10 @@ def test_whether_the_recommended_configuration_was_run_is_said(content, findings
     assert "was not run: run it with study.confirm()" in text
     assert "was run (" not in text
     assert "predictions" not in text  # no gallery, no section of it
+    again = content.confirmation.assign(configuration="recommended")
+    text = write_report(tmp_path, replace(other, confirmation=again)).html.read_text(encoding="utf-8")
+    assert "was not among the study&#39;s runs, but was run to confirm it" in text
+    assert "0.480 (95 % interval 0.460 to 0.500) on the split kept for this" in text
 
 
 def aliased_table():

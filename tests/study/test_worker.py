@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,9 @@ from small_study import BASE, content
 import mtvision as mtv
 from mtvision.errors import ConfigError, TrainingError
 from mtvision.study.planning.probe import duration
+from mtvision.study.planning.runs import PlannedRun
+from mtvision.study.running.claims import Claim
+from mtvision.study.running.worker import summary_line
 from mtvision.study.study import Study
 
 _PATIENCE = 120  # seconds that a test waits for what takes a second or ten
@@ -70,8 +74,6 @@ def test_the_same_call_on_a_finished_study_does_nothing(finished):
 
 
 def test_further_seeds_and_levels_add_runs_and_keep_those_that_are_there(finished, tmp_path):
-    import shutil
-
     _, folder = finished
     shutil.copytree(folder, tmp_path / "a")
     before = set(states(Study.open(tmp_path / "a")))
@@ -79,6 +81,27 @@ def test_further_seeds_and_levels_add_runs_and_keep_those_that_are_there(finishe
     more.run(tmp_path / "a", progress=False)
     new = set(states(more)) - before
     assert len(new) == 4  # relu, gelu and silu with seed 1, silu with seed 0
+
+
+def test_runs_that_the_study_has_no_more_are_left_out_and_come_back(finished, tmp_path):
+    _, folder = finished
+    shutil.copytree(folder, tmp_path / "a")
+    fewer = study(factors={"training.lr": [0.01, 0.1]}).run(tmp_path / "a", progress=False)
+    assert len(fewer.analyze(bootstrap=200).table.runs) == 2
+    assert fewer._queue.count().total == 2
+    assert "left out: 1 run of an earlier definition of the study" in fewer.report().markdown.read_text()
+    again = study().run(tmp_path / "a", progress=False)
+    assert len(again._queue._study.trials) == 3
+    assert len(again.analyze(bootstrap=200).table.runs) == 3
+
+
+def test_runs_from_before_a_factor_was_added_have_its_base_level(finished, tmp_path):
+    _, folder = finished
+    shutil.copytree(folder, tmp_path / "a")
+    factors = {**content()["factors"], "model.zero_init_residual": [False, True]}
+    more = study(factors=factors).run(tmp_path / "a", progress=False)
+    assert len(more._queue._study.trials) == 4
+    assert list(more.analyze(bootstrap=200).table.runs["model.zero_init_residual"]) == ["false"] * 3 + ["true"]
 
 
 def test_another_base_in_the_same_folder_is_refused(finished):
@@ -251,3 +274,20 @@ def test_two_processes_of_one_call_do_each_run_once_with_parts_of_ones_own(tmp_p
 
 def test_durations_for_a_person():
     assert [duration(seconds) for seconds in (0.4, 119, 600, 7200)] == ["0 s", "119 s", "10 min", "2.0 h"]
+
+
+def test_a_search_with_pruning_from_its_runs_to_its_report(tmp_path, monkeypatch):
+    import optuna
+
+    monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda trial: trial.number == 1)
+    made = study(design={"name": "tpe", "runs": 3, "startup": 1}, seeds=[0, 1], objective="loss")
+    made.run(tmp_path / "a", progress=False)
+    assert list(states(made).values()) == ["COMPLETE", "PRUNED", "COMPLETE"]
+    pruned = list(made._queue.trials().values())[1]
+    assert len(pruned.user_attrs["result"]["curves"]["val/loss"]) == 1, "it was ended after its first epoch"
+    run = PlannedRun(pruned.user_attrs["run"], pruned.user_attrs["levels"], 1, made.definition.base)
+    assert ": pruned\n3 of 3 runs done" in summary_line(Claim(run, pruned, "design"), made._queue)
+    assert list(made.analyze(bootstrap=200).table.runs["state"]) == ["finished", "pruned", "finished"]
+    text = made.report().markdown.read_text()
+    assert "the search chose the runs by their results" in text
+    assert "loss, less is better" in text

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from mtvision.data.loader import build_dataset
-from mtvision.errors import MtvisionError
+from mtvision.errors import ConfigError, MtvisionError
 from mtvision.study.analysis.findings import Findings
 from mtvision.study.analysis.table import FINISHED, RunTable
 from mtvision.study.confirm import confirmation_table, fresh_runs
@@ -16,7 +16,7 @@ from mtvision.study.planning.designs import SearchDesign
 from mtvision.study.planning.runs import config_of
 from mtvision.study.report.content import ReportContent
 from mtvision.study.report.gallery import Gallery, gallery
-from mtvision.study.running.claims import CONFIRMATION
+from mtvision.study.running.claims import CONFIRMATION, EARLIER
 from mtvision.study.running.queue import Queue
 from mtvision.study.running.worker import RUNS
 from mtvision.training.checkpoint import load_model
@@ -54,7 +54,7 @@ def failures(queue: Queue) -> list[tuple[str, str]]:
     """Return name and error of each failed run."""
     return [
         (name, trial.user_attrs["error"].splitlines()[0])
-        for name, trial in queue.trials().items()
+        for name, trial in queue.of_purpose(None).items()
         if trial.state.name == "FAIL" and "error" in trial.user_attrs
     ]
 
@@ -64,8 +64,12 @@ def noted_confirmation(queue: Queue, table: RunTable) -> pd.DataFrame | None:
     noted = queue.noted_confirmation()
     if noted is None:
         return None
-    runs = fresh_runs(queue.definition, noted["chosen"], noted["seeds"])
-    return confirmation_table(queue, table, noted["chosen"], sorted({run.seed for run in runs}))
+    try:
+        runs = fresh_runs(queue.definition, noted["chosen"], noted["seeds"])
+        return confirmation_table(queue, table, noted["chosen"], sorted({run.seed for run in runs}))
+    except ConfigError as error:
+        logger.warning("the confirmation of an earlier definition is left out: %s", error)
+        return None
 
 
 def _design_lines(queue: Queue) -> list[str]:
@@ -90,6 +94,10 @@ def _notes(queue: Queue) -> list[str]:
             "the search chose the runs by their results: effects describe the runs that were made, no interval allows "
             "for the choice, and levels that looked bad early have few runs"
         )
+    earlier = len(queue.of_purpose(EARLIER))
+    if earlier:
+        what = "1 run" if earlier == 1 else f"{earlier} runs"
+        notes.append(f"left out: {what} of an earlier definition of the study")
     if len(definition.seeds) == 1:
         notes.append("one seed: how much a result changes from seed to seed is not known")
     notes.append(

@@ -101,11 +101,14 @@ def config_of(definition: Definition, levels: Mapping[str, str], seed: int) -> C
     """Return the config of a combination of levels.
 
     Raises:
-        ConfigError: if the levels contradict each other.
+        ConfigError: if the levels contradict each other, or one is unknown.
     """
     changes: dict[str, Any] = {}
     for factor in definition.factors:
-        changes |= factor.levels[factor.labels.index(levels[factor.name])].changes
+        label = levels.get(factor.name, factor.labels[factor.base])  # of a run from before the factor was added
+        if label not in factor.labels:
+            raise ConfigError([f"{factor.name}: it has no level '{label}' any more"])
+        changes |= factor.levels[factor.labels.index(label)].changes
     return definition.base.replace({**changes, "system.seed": seed})
 
 

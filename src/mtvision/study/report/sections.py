@@ -129,10 +129,18 @@ def _confirmed_sentences(content: ReportContent) -> list[str]:
     ]
 
 
+def _is_confirmed(content: ReportContent) -> bool:
+    """Tell whether the recommended configuration was run after the study."""
+    table = content.confirmation
+    return table is not None and bool((table["configuration"].str.contains("recommended") & (table["n"] > 0)).any())
+
+
 def run_sentence(content: ReportContent) -> str:
     """Tell whether the recommended configuration was run, and what to expect of it."""
     findings = content.findings
     if not findings.recommended_runs or findings.expected is None:
+        if _is_confirmed(content):
+            return "The recommended configuration was not among the study's runs, but was run to confirm it"
         can_run = content.recommended_config is not None  # runs made elsewhere have no configs
         advice = "run it with study.confirm()" if can_run else "what it reaches is not known"
         return f"The recommended configuration was not run: {advice}"

@@ -10,7 +10,7 @@ import psutil
 
 from mtvision.study.planning.runs import PlannedRun
 
-DESIGN, CONFIRMATION = "design", "confirmation"
+DESIGN, CONFIRMATION, EARLIER = "design", "confirmation", "earlier"
 
 
 @dataclass(frozen=True)

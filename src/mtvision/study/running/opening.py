@@ -1,12 +1,14 @@
 """Whether a folder or a database holds the study that is meant."""
 
 from pathlib import Path
+from typing import Any
 
 from mtvision.config_errors import flat_differences
 from mtvision.config_fields import write_yaml
-from mtvision.errors import ConfigError
+from mtvision.errors import ConfigError, did_you_mean
 from mtvision.study.planning.designs import SearchDesign
-from mtvision.study.running.queue import Queue, noted_definition
+from mtvision.study.running.claims import quiet
+from mtvision.study.running.queue import Queue
 from mtvision.study.running.storage import FILE, Storage
 from mtvision.training.run_folder import FREE_TO_CHANGE
 
@@ -46,9 +48,30 @@ def find_definition(folder: Path, storage: str | None, name: str | None) -> Path
     """
     path = folder / DEFINITION
     if storage is not None:
-        write_yaml(noted_definition(Storage(folder, storage), name or folder.resolve().name), path)
+        write_yaml(_noted_definition(Storage(folder, storage), name or folder.resolve().name), path)
     if not path.is_file():
         raise ConfigError([f"{folder}: there is no study in it (no {DEFINITION})"])
     if storage is None and not (folder / FILE).is_file():
         raise ConfigError([f"{folder}: its results are in a database; give its URL as storage"])
     return path
+
+
+def _noted_definition(storage: Storage, name: str) -> dict[str, Any]:
+    """Return what a storage has of a study's definition.
+
+    Raises:
+        ConfigError: if it has no such study.
+    """
+    import optuna
+
+    names = optuna.get_all_study_names(storage.optuna)
+    if name not in names:
+        known = f" There are: {', '.join(sorted(names))}" if names else " It has none"
+        raise ConfigError([f"storage: no study '{name}' in it.{did_you_mean(name, names) or known}"])
+    with quiet():
+        noted: dict[str, Any] | None = optuna.load_study(study_name=name, storage=storage.optuna).user_attrs.get(
+            "definition"
+        )
+    if noted is None:
+        raise ConfigError([f"storage: '{name}' is a study of Optuna's, but none of mtvision's"])
+    return noted

@@ -15,11 +15,10 @@ from typing import Any
 
 import psutil
 
-from mtvision.errors import ConfigError, did_you_mean
 from mtvision.study.planning.definition import Definition
 from mtvision.study.planning.designs import SearchDesign
-from mtvision.study.planning.runs import PlannedRun, build_design, config_of, digest
-from mtvision.study.running.claims import DESIGN, Claim, Count, attributes_of, lives, quiet
+from mtvision.study.planning.runs import PlannedRun, build_design, config_of, digest, planned_runs
+from mtvision.study.running.claims import CONFIRMATION, DESIGN, EARLIER, Claim, Count, attributes_of, lives, quiet
 from mtvision.study.running.storage import Storage
 from mtvision.training.history import without_nan
 
@@ -44,6 +43,7 @@ class Queue:
 
         self.storage, self.definition, self.name = storage, definition, name
         self.design = build_design(definition)
+        self.planned = {run.name: run for run in planned_runs(definition)}
         startup = self.design.startup if isinstance(self.design, SearchDesign) else 0
         pruning = isinstance(self.design, SearchDesign) and self.design.pruning
         with storage.exclusive(), quiet():
@@ -83,6 +83,18 @@ class Queue:
                 found[trial.user_attrs["run"]] = trial
         return found
 
+    def purpose_of(self, trial: Any) -> str:
+        """Return what a trial is for now: `EARLIER` where the definition had it once, and has no more."""
+        if trial.user_attrs["run"] in self.planned:
+            return DESIGN
+        purpose: str = trial.user_attrs["purpose"]
+        return EARLIER if purpose == DESIGN and not isinstance(self.design, SearchDesign) else purpose
+
+    def of_purpose(self, purpose: str | None) -> dict[str, Any]:
+        """Return the `trials` for a purpose; None: for any that the study has now."""
+        wanted = (DESIGN, CONFIRMATION) if purpose is None else (purpose,)
+        return {name: trial for name, trial in self.trials().items() if self.purpose_of(trial) in wanted}
+
     def add(self, runs: Iterable[PlannedRun], purpose: str = DESIGN, split: str | None = None) -> None:
         """Put runs into the queue that are not there yet."""
         with self.storage.exclusive():
@@ -94,7 +106,7 @@ class Queue:
     def retry_failed(self) -> int:
         """Put failed runs into the queue once more; return how many."""
         with self.storage.exclusive():
-            failed = [trial for trial in self.trials().values() if self._has_failed(trial)]
+            failed = [trial for trial in self.of_purpose(None).values() if self._has_failed(trial)]
             for trial in failed:
                 self._again(trial)
         return len(failed)
@@ -105,8 +117,8 @@ class Queue:
             self._bury_dead()
             self._replace_cut_off()
             spent = self.is_spent()
-            for trial in self.trials().values():
-                if trial.state == self._states.WAITING and not (spent and trial.user_attrs["purpose"] == DESIGN):
+            for trial in self.of_purpose(CONFIRMATION if spent else None).values():
+                if trial.state == self._states.WAITING:
                     self.storage.optuna.set_trial_state_values(trial._trial_id, self._states.RUNNING)
                     return self._claimed(self._optuna.trial.Trial(self._study, trial._trial_id))
             return self._proposed() if isinstance(self.design, SearchDesign) and not spent else None
@@ -148,7 +160,7 @@ class Queue:
     def count(self, purpose: str | None = None) -> Count:
         """Return how many runs are in which state; of a search also those that it has not chosen yet."""
         states = self._states
-        trials = [trial for trial in self.trials().values() if purpose in (None, trial.user_attrs["purpose"])]
+        trials = list(self.of_purpose(purpose).values())
         of_state = {state: sum(trial.state == state for trial in trials) for state in states}
         failed = sum(self._has_failed(trial) for trial in trials)
         unchosen = self._unchosen(trials) if purpose in (None, DESIGN) else 0
@@ -165,7 +177,7 @@ class Queue:
         hours = self.definition.budget.hours
         if hours is None:
             return False
-        own = [trial.user_attrs for trial in self.trials().values() if trial.user_attrs["purpose"] == DESIGN]
+        own = [trial.user_attrs for trial in self.of_purpose(DESIGN).values()]
         return sum(one.get("result", {}).get("seconds") or 0.0 for one in own) >= 3600 * hours
 
     @cached_property
@@ -192,8 +204,8 @@ class Queue:
         trial.set_user_attr("worker", self._me)
         self.storage.optuna.record_heartbeat(trial._trial_id)
         levels, seed = attributes["levels"], attributes["seed"]
-        run = PlannedRun(attributes["run"], levels, seed, config_of(self.definition, levels, seed))
-        return Claim(run, trial, attributes["purpose"], attributes["split"])
+        found = PlannedRun(attributes["run"], levels, seed, config_of(self.definition, levels, seed))
+        return Claim(self.planned.get(found.name, found), trial, attributes["purpose"], attributes["split"])
 
     def _proposed(self) -> Claim | None:
         """Let the search choose a run that was not done yet; None where it has chosen all, or has nothing new."""
@@ -234,7 +246,7 @@ class Queue:
         if not isinstance(self.design, SearchDesign):
             return 0
         limit = min(self.design.runs, self.definition.budget.runs or self.design.runs)
-        chosen: int = sum(trial.user_attrs["purpose"] == DESIGN for trial in trials)
+        chosen: int = sum(self.purpose_of(trial) == DESIGN for trial in trials)
         return max(limit - chosen, 0)
 
     def _has_failed(self, trial: Any) -> bool:
@@ -271,7 +283,6 @@ class Queue:
             for trial in self._study.get_trials(deepcopy=False, states=(self._states.FAIL,))
         )
         return deaths
-        return deaths
 
     @contextmanager
     def _answered(self, claim: Claim) -> Iterator[None]:
@@ -283,24 +294,3 @@ class Queue:
             if self.is_mine(claim):
                 raise
             logger.warning("run %s: another worker has taken it up; what this one found is left out", claim.run.name)
-
-
-def noted_definition(storage: Storage, name: str) -> dict[str, Any]:
-    """Return what a storage has of a study's definition.
-
-    Raises:
-        ConfigError: if it has no such study.
-    """
-    import optuna
-
-    names = optuna.get_all_study_names(storage.optuna)
-    if name not in names:
-        known = f" There are: {', '.join(sorted(names))}" if names else " It has none"
-        raise ConfigError([f"storage: no study '{name}' in it.{did_you_mean(name, names) or known}"])
-    with quiet():
-        noted: dict[str, Any] | None = optuna.load_study(study_name=name, storage=storage.optuna).user_attrs.get(
-            "definition"
-        )
-    if noted is None:
-        raise ConfigError([f"storage: '{name}' is a study of Optuna's, but none of mtvision's"])
-    return noted

@@ -25,10 +25,10 @@ def run_table(queue: Queue, purpose: str = DESIGN, *, higher_is_better: bool = T
     """
     rows, curves = [], {}
     objective = queue.definition.objective
-    for name, trial in queue.trials().items():
+    for name, trial in queue.of_purpose(purpose).items():
         attributes = trial.user_attrs
         state = _STATES.get(trial.state.name)
-        if attributes["purpose"] != purpose or state is None or (state == FAILED and "error" not in attributes):
+        if state is None or (state == FAILED and "error" not in attributes):
             continue
         result = with_nan(dict(attributes.get("result", {})))
         curves[name] = result.get("curves", {})
@@ -39,7 +39,7 @@ def run_table(queue: Queue, purpose: str = DESIGN, *, higher_is_better: bool = T
                 "config": name,
                 "seed": attributes["seed"],
                 "state": state,
-                **attributes["levels"],
+                **(queue.planned[name].levels if name in queue.planned else attributes["levels"]),
                 **_numbers(result),
                 objective: value,
                 **({"error": attributes["error"]} if "error" in attributes else {}),

@@ -178,10 +178,10 @@ def summary_line(claim: Claim, queue: Queue, workers: int = 1) -> str:
     attributes = trial.user_attrs
     if "error" in attributes:
         outcome = f"failed ({attributes['error'].splitlines()[0]})"
-    elif "held_out" in attributes.get("result", {}) or trial.value is not None:
+    elif trial.state.name == "COMPLETE":
         outcome = f"{queue.definition.objective} {trial.value:.4f}"
     else:
-        outcome = "pruned"
+        outcome = trial.state.name.lower()
     levels = ", ".join(f"{name.rpartition('.')[2]}={label}" for name, label in claim.run.levels.items())
     return f"{claim.run.name} (seed {claim.run.seed}; {levels}): {outcome}\n{progress_line(queue, workers)}"
 
@@ -196,7 +196,9 @@ def progress_line(queue: Queue, workers: int = 1) -> str:
 
 
 def _seconds_left(queue: Queue, runs: int, workers: int) -> float:
-    seconds = sorted(_seconds(trial.user_attrs) for trial in queue.trials().values() if _seconds(trial.user_attrs))
+    seconds = sorted(
+        _seconds(trial.user_attrs) for trial in queue.of_purpose(None).values() if _seconds(trial.user_attrs)
+    )
     return seconds[len(seconds) // 2] * runs / workers if seconds else 0.0
 
 
