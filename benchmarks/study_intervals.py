@@ -27,7 +27,7 @@ from simulated_studies import (
     some_effects,
 )
 
-from mtvision.training.text_table import text_table
+from mtvision.text_table import text_table
 
 SMALL, CROSSED, THREE = (2, 3, 2), (2, 2, 3), (2, 3, 3)
 PLANTED = {("f0", "f1"): 0.01}

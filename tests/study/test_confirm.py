@@ -3,10 +3,12 @@ import pytest
 from small_study import BASE, content
 
 from mtvision import Config, build_dataset, evaluate, load_model
-from mtvision.errors import DataError
+from mtvision.errors import ConfigError, DataError
 from mtvision.study.analysis.table import RunTable
 from mtvision.study.confirm import candidates, config_means, fresh_runs
 from mtvision.study.planning.definition import read_definition
+from mtvision.study.running.queue import Queue
+from mtvision.study.running.storage import Storage
 from mtvision.study.study import Study
 
 
@@ -41,10 +43,36 @@ def test_the_recommended_one_is_not_run_twice():
     assert list(candidates(_Findings(table(), {"a": "z"}), 2)) == ["rank 1", "rank 2, recommended"]
 
 
-def test_the_seeds_are_fresh():
-    definition = read_definition(content(seeds=[4, 9]))
-    runs = fresh_runs(definition, {"rank 1": {"model.activation": "gelu", "training.lr": "0.1"}}, 3)
-    assert [run.seed for run in runs] == [10, 11, 12]
+def test_the_seeds_are_fresh_also_of_what_the_study_had_once(tmp_path):
+    chosen = {"rank 1": {"model.activation": "gelu", "training.lr": "0.1"}}
+
+    def opened(seeds):
+        queue = Queue(Storage(tmp_path), "study", read_definition(content(seeds=seeds)))
+        queue.add(queue.planned.values())
+        return queue
+
+    assert [run.seed for run in fresh_runs(opened([4, 9]), chosen, 3)] == [10, 11, 12]
+    assert [run.seed for run in fresh_runs(opened([4]), chosen, 2)] == [10, 11]
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_split_that_was_trained_or_chosen_on_is_refused(confirmed, split):
+    made, _ = confirmed
+    with pytest.raises(ConfigError, match=f"split: '{split}' was trained or chosen on"):
+        made.confirm(split=split, progress=False)
+
+
+def test_another_split_than_before_is_refused(confirmed):
+    made, _ = confirmed
+    with pytest.raises(ConfigError, match="the study was confirmed on 'test'; score 'other' by"):
+        made.confirm(split="other", progress=False)
+
+
+@pytest.mark.parametrize("wrong", [{"top": 0}, {"seeds": 0}])
+def test_nothing_to_confirm_is_refused(confirmed, wrong):
+    made, _ = confirmed
+    with pytest.raises(ConfigError, match="at least 1, got 0"):
+        made.confirm(**wrong, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +80,7 @@ def confirmed(tmp_path_factory):
     given = content(factors={"training.lr": [0.01, 0.1]}, seeds=[0, 1])
     made = Study(given.pop("base"), given.pop("factors"), **given)
     made.run(tmp_path_factory.mktemp("studies") / "a", progress=False)
-    return made, made.confirm(top=1, seeds=2, progress=False)
+    return made, made.confirm(top=1, seeds=3, progress=False)
 
 
 def test_both_numbers_are_there_for_each_configuration(confirmed):
@@ -60,7 +88,7 @@ def test_both_numbers_are_there_for_each_configuration(confirmed):
     assert {"configuration", "training.lr", "n", "selected", "fresh", "held_out", "low", "high"} == set(found.columns)
     first = found.iloc[0]
     assert first["configuration"].startswith("rank 1")
-    assert first["n"] == 2
+    assert first["n"] == 3
     assert first["low"] <= first["held_out"] <= first["high"]
 
 
@@ -73,14 +101,14 @@ def test_the_selected_value_is_that_of_the_study(confirmed):
 
 def test_the_held_out_value_is_the_best_checkpoints_on_the_test_split(confirmed):
     made, found = confirmed
-    runs = fresh_runs(made.definition, {"rank 1": {"training.lr": found["training.lr"][0]}}, 2)
+    runs = fresh_runs(made._queue, {"rank 1": {"training.lr": found["training.lr"][0]}}, 3)
     noted = [made._queue.trials()[run.name].user_attrs["result"]["held_out"] for run in runs]
     again = [
         evaluate(load_model(made.folder / "runs" / run.name), build_dataset(run.config, "test")).metrics for run in runs
     ]
     for one, other in zip(noted, again, strict=True):
         assert {key: one[key] for key in other} == pytest.approx(other, nan_ok=True)
-    assert found["held_out"][0] == pytest.approx(sum(one["score"] for one in noted) / 2)
+    assert found["held_out"][0] == pytest.approx(sum(one["score"] for one in noted) / 3)
 
 
 def test_confirmations_are_no_part_of_the_analysis(confirmed):
@@ -88,8 +116,9 @@ def test_confirmations_are_no_part_of_the_analysis(confirmed):
     assert len(made.analyze(bootstrap=200).table.runs) == 4
 
 
-def test_a_data_set_without_the_split_is_told_before_anything_runs(confirmed):
-    made, _ = confirmed
+def test_a_data_set_without_the_split_is_told_before_anything_runs(tmp_path):
+    given = content(factors={"training.lr": [0.01, 0.1]})
+    made = Study(given.pop("base"), given.pop("factors"), **given).run(tmp_path / "a", progress=False)
     before = len(made._queue.trials())
     with pytest.raises(DataError, match="no split 'tests'"):
         made.confirm(split="tests", progress=False)

@@ -78,6 +78,23 @@ def test_what_is_wrong_is_a_sentence(values, sentence):
     assert any(sentence in problem for problem in problems(**values)), problems(**values)
 
 
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"factors": {"training.seg_loss": ["focal", "dice"]}, "objective": "loss"}, "'loss' is another quantity"),
+        ({"factors": {"model.detection_head": ["fpn", None]}}, "'score' is of other tasks at each level of model.det"),
+    ],
+)
+def test_an_objective_that_means_something_else_at_each_level_is_refused(values, sentence):
+    assert any(sentence in problem for problem in problems(**values))
+    read_definition(content(**{**values, "objective": "seg/miou"}))
+
+
+def test_own_parts_stand_beside_the_file_that_names_them(tmp_path):
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump({"factors": FACTORS, "imports": ["mine.py", "a.module"]}))
+    assert load_definition(tmp_path / "study.yaml").imports == (str(tmp_path / "mine.py"), "a.module")
+
+
 def test_all_problems_come_at_once():
     found = problems(seeds=[], design="none", factors={"training.lr": [1]}, base={"model": {"backbon": "x"}})
     assert len(found) >= 3
@@ -101,7 +118,7 @@ class TestRuns:
     def test_levels_that_contradict_each_other_are_named_with_the_run(self):
         factors = {"model.segmentation_head": ["fcn", None], "model.auxiliary_heads": [[], ["fcn"]]}
         with pytest.raises(ConfigError, match=r"model\.segmentation_head=null, model\.auxiliary_heads=fcn: model"):
-            planned_runs(read_definition(content(factors=factors, design="full_factorial")))
+            planned_runs(read_definition(content(factors=factors, design="full_factorial", objective="det/map50")))
 
     def test_equal_configs_are_one_run(self):
         factors = {"mine": {"a": {"training.lr": 0.01}, "b": {"training.lr": 0.01}, "c": {"training.lr": 0.1}}}

@@ -227,6 +227,81 @@ def test_a_planted_reason_is_named_and_marked():
     assert seen
 
 
+class FindsNothing:
+    """Stands in for a model that sees background only, in boxes and in masks."""
+
+    classes = CLASSES
+
+    def __init__(self, masks=False):
+        self._masks = masks
+
+    def predict(self, images):
+        for image in images:
+            seen = torch.zeros(image.shape[:2], dtype=torch.int64)
+            yield {"det": found([], []), **({"seg": seen} if self._masks else {})}
+
+
+class FindsShares(FindsNothing):
+    """Stands in for a model that finds the first of an image's objects, and a false one in image ``wrong``."""
+
+    def __init__(self, samples):
+        super().__init__()
+        self._truth = {each.image.tobytes(): each for each in samples}
+
+    def predict(self, images):
+        for image in images:
+            truth = self._truth[image.tobytes()]
+            boxes = [[0, 0, 9, 9]] if truth.image_id == "wrong" else truth.boxes[:1].tolist()
+            yield {"det": found(boxes, [0.9] * len(boxes))}
+
+
+def images_of(*numbers, names=None):
+    """Return an image for each number of boxes, each of another light."""
+    boxes = [[[20.0 * n, 0.0, 20.0 * n + 15, 15.0] for n in range(number)] for number in numbers]
+    return [sample(each, value=10 + n, name=names[n] if names else str(n)) for n, each in enumerate(boxes)]
+
+
+def test_the_best_images_are_not_the_empty_ones():
+    samples = images_of(0, 0, 0, 4, 1, 3, 2)  # an image of n boxes scores 2 / (n + 1), an empty one 1
+    shown = gallery(FindsShares(samples), samples, number=2)
+    assert [image.image_id for image in shown.best] == ["4", "6"]
+    assert [image.image_id for image in shown.worst] == ["3", "5"]
+    assert shown.scores["score"].tolist() == pytest.approx([1, 1, 1, 0.4, 1, 0.5, 2 / 3])
+
+
+def test_an_empty_image_may_be_among_the_worst():
+    samples = images_of(0, 1, 2, 3, 4, names=["wrong", "a", "b", "c", "d"])
+    shown = gallery(FindsShares(samples), samples, number=2)
+    assert [image.image_id for image in shown.worst] == ["wrong", "d"]
+    assert [image.image_id for image in shown.best] == ["a", "b"]
+
+
+def test_where_few_images_have_an_object_the_empty_ones_are_ranked_too():
+    samples = images_of(0, 0, 0, 4, 1, 3)
+    shown = gallery(FindsShares(samples), samples, number=2)
+    assert {image.score for image in shown.best} == {1.0}
+    assert [image.image_id for image in shown.best] == ["0", "1"]
+    assert [image.image_id for image in shown.worst] == ["3", "5"]
+
+
+def test_a_class_in_a_mask_is_an_object_but_not_background_or_void():
+    masks = [np.zeros((100, 100), dtype=np.uint8) for _ in range(5)]
+    masks[1][0, 0] = 255
+    for number, rows in ((2, 10), (3, 20), (4, 1)):
+        masks[number][:rows] = 1
+    samples = [replace(each, mask=mask) for each, mask in zip(images_of(0, 0, 0, 0, 0), masks, strict=True)]
+    shown = gallery(FindsNothing(masks=True), samples, number=1)
+    assert [image.image_id for image in shown.best] == ["4"]
+    assert [image.image_id for image in shown.worst] == ["3"]
+
+
+def test_a_mask_that_the_model_does_not_predict_makes_no_object():
+    mask = np.ones((100, 100), dtype=np.uint8)
+    samples = images_of(0, 2, 1, 3)
+    samples[0] = replace(samples[0], mask=mask)
+    assert gallery(FindsShares(samples), samples, number=1).best[0].image_id == "2"
+
+
 @pytest.fixture(scope="module")
 def trained():
     data = {"dataset": {"name": "shapes", "num_images": 48, "image_size": 64}, "image_size": 64}

@@ -41,7 +41,7 @@ def test_factors_that_always_change_together_are_named_before_anything_runs():
 
 
 def test_a_search_has_a_number_but_no_runs_in_advance():
-    made = plan(design={"name": "tpe", "runs": 9}, budget=7)
+    made = plan(design={"name": "tpe", "runs": 9}, budget=7, seeds=[0, 1, 2])
     assert (made.num_runs, made.runs, made.aliasing) == (7, (), None)
     assert "model.activation: relu, gelu" in str(made)
 

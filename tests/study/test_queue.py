@@ -1,18 +1,21 @@
 import json
+import os
 import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 from postgres_server import postgres_server
 from small_study import content
 
 from mtvision.errors import ConfigError, TrainingError
 from mtvision.study.planning.definition import read_definition
-from mtvision.study.planning.runs import planned_runs
-from mtvision.study.running.claims import CONFIRMATION, DESIGN
+from mtvision.study.planning.runs import planned_runs, runs_of
+from mtvision.study.running.claims import CONFIRMATION, DESIGN, lives
 from mtvision.study.running.queue import Queue
 from mtvision.study.running.storage import Storage
+from mtvision.study.running.worker import progress_line
 
 
 def opened(folder, *, url=None, grace=120, **values):
@@ -195,11 +198,15 @@ def test_a_run_that_gets_on_between_deaths_is_not_given_up(tmp_path, monkeypatch
     assert queue.count().failed == 0
 
 
+def _with_fresh_seed(queue, number):
+    return runs_of(queue.definition, [run.levels for run in planned_runs(queue.definition)[:number]], [99])
+
+
 def test_confirmations_are_counted_apart_and_carry_their_split(tmp_path):
     queue = opened(tmp_path)
     runs = planned_runs(queue.definition)
     queue.add(runs[:1])
-    queue.add(runs[1:], CONFIRMATION, "test")
+    queue.add(_with_fresh_seed(queue, 2), CONFIRMATION, "test")
     claims = [queue.claim() for _ in range(3)]
     assert [(claim.purpose, claim.split) for claim in claims] == [(DESIGN, None), *[(CONFIRMATION, "test")] * 2]
     assert queue.count(CONFIRMATION).total == 2
@@ -209,7 +216,7 @@ def test_no_run_of_the_design_begins_when_the_budget_of_hours_is_used_up(tmp_pat
     queue = opened(tmp_path, budget={"hours": 0.5})
     runs = planned_runs(queue.definition)
     queue.add(runs[:2])
-    queue.add(runs[2:], CONFIRMATION, "test")
+    queue.add(_with_fresh_seed(queue, 1), CONFIRMATION, "test")
     queue.finish(queue.claim(), 0.5, {"seconds": 1800.0})
     assert queue.is_spent()
     assert queue.claim().purpose == CONFIRMATION
@@ -225,14 +232,27 @@ class TestSearch:
         assert claims[4] is None
         assert len({claim.run.name for claim in claims[:4]}) == 4
 
-    def test_it_ends_where_it_has_nothing_new(self, tmp_path, caplog):
-        queue = opened(tmp_path, design={**self.DESIGN, "runs": 20})
+    def test_it_takes_what_is_left_where_it_proposes_nothing_new(self, tmp_path):
+        queue = opened(tmp_path, design={**self.DESIGN, "runs": 8}, seeds=[0, 1])
         names = []
         while (claim := queue.claim()) is not None:
             names.append(claim.run.name)
             queue.finish(claim, 0.5, {})
-        assert 1 <= len(names) == len(set(names)) <= 4
-        assert "proposes only what was run already" in caplog.text
+        assert len(names) == len(set(names)) == 8, "all of 4 combinations with 2 seeds"
+        before = len(queue._study.trials)
+        assert queue.claim() is None
+        assert (len(queue._study.trials), queue.count().waiting) == (before, 0)
+
+    def test_levels_that_mean_one_config_end_it_early(self, tmp_path, caplog):
+        factors = {"mine": {"a": {"training.lr": 0.01}, "b": {"training.lr": 0.01}, "c": {"training.lr": 0.1}}}
+        queue = opened(tmp_path, design={**self.DESIGN, "runs": 3}, factors=factors)
+        assert [queue.claim() is not None for _ in range(3)] == [True, True, False]
+        assert "has run every configuration" in caplog.text
+        assert queue.count().waiting == 0
+
+    def test_more_runs_than_there_are_is_refused(self, tmp_path):
+        with pytest.raises(ConfigError, match="9 runs are more than 4 combinations with 2 seeds make"):
+            opened(tmp_path, design={**self.DESIGN, "runs": 9}, seeds=[0, 1])
 
     def test_the_budget_of_runs_limits_it(self, tmp_path):
         queue = opened(tmp_path, design=self.DESIGN, seeds=[0, 1], budget=2)
@@ -254,10 +274,37 @@ class TestSearch:
         assert queue.claim().run.levels == first.run.levels
 
 
+def test_a_worker_lives_though_the_clock_was_set():
+    began = psutil.Process().create_time()
+    assert lives({"pid": os.getpid(), "began": began + 1.5})
+    assert not lives({"pid": os.getpid(), "began": began + 100}), "another process has its number now"
+
+
+def test_a_spent_budget_is_said(tmp_path):
+    queue = filled(tmp_path, budget={"hours": 0.5})
+    queue.finish(queue.claim(), 0.5, {"seconds": 1800.0})
+    assert progress_line(queue) == "1 of 3 runs done; the budget of hours is used up, and the design is not complete"
+
+
 class TestStorage:
     def test_another_kind_of_database_is_refused(self, tmp_path):
         with pytest.raises(ConfigError, match="'mysql://me:\\*\\*\\*@host/db' is not supported; give postgresql"):
             Storage(tmp_path, "mysql://me:secret@host/db")
+
+    @pytest.mark.parametrize("url", ["sqlite:///x.db", "postgresql://host:port/db"])
+    def test_a_url_that_cannot_be_used_is_a_sentence(self, tmp_path, url):
+        with pytest.raises(ConfigError, match="storage: '"):
+            Storage(tmp_path, url)
+
+    def test_a_file_that_is_no_database_is_a_sentence(self, tmp_path):
+        (tmp_path / "study.db").write_text("no database" * 100)
+        with pytest.raises(ConfigError, match="cannot be opened"):
+            Storage(tmp_path)
+
+    def test_a_folder_that_cannot_be_made_is_a_sentence(self, tmp_path):
+        (tmp_path / "file").write_text("")
+        with pytest.raises(ConfigError, match="the study's folder cannot be made"):
+            Storage(tmp_path / "file")
 
     def test_a_server_that_does_not_answer_is_one_sentence_without_the_password(self, tmp_path):
         with pytest.raises(ConfigError) as caught:

@@ -82,10 +82,10 @@ def test_the_alias_check_names_exactly_what_cannot_be_separated(reported):
 def test_the_sentences_say_so(reported):
     sentences = check_aliasing(reported, FACTORS).sentences()
     assert sentences[:2] == [
-        "model.activation=relu and training.seg_loss=cross_entropy always occur together (36 runs): "
+        "model.activation=relu and training.seg_loss=cross_entropy always occur together (36 configurations): "
         "no analysis can separate them",
         "model.init_scheme=normal, model.dropout_rate=0.5 and data.augmentation_level=none always occur together "
-        "(5 runs): no analysis can separate them",
+        "(5 configurations): no analysis can separate them",
     ]
 
 

@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+import torch
 from postgres_server import postgres_server
 from small_study import BASE, content
 
@@ -146,6 +148,26 @@ def test_an_unknown_objective_is_a_sentence_before_any_run(tmp_path):
     with pytest.raises(ConfigError, match=r"no metric 'seg/mioo'.* Did you mean 'seg/miou'"):
         study(objective="seg/mioo").run(tmp_path / "a", progress=False)
     assert not (tmp_path / "a").exists()
+    with pytest.raises(ConfigError, match=r"no metric 'seg/mioo'"):
+        study(objective="seg/mioo").plan(probe=False)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [({"seeds": 5}, "seeds: must be a list, got 5"), ({"imports": "my.py"}, "imports: must be a list, got 'my.py'")],
+)
+def test_what_is_no_list_is_a_sentence(wrong, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        study(**wrong)
+
+
+def test_numpys_seeds_are_seeds():
+    assert study(seeds=np.arange(2)).definition.seeds == (0, 1)
+
+
+def test_no_worker_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="workers: at least 1, got 0"):
+        study().run(tmp_path / "a", workers=0, progress=False)
 
 
 def test_the_direction_is_that_of_the_metric():
@@ -167,7 +189,10 @@ class _Worker:
     def __init__(self, folder, storage=None, name=None):
         options = [*(["--storage", storage] if storage else []), *(["--name", name] if name else [])]
         command = [sys.executable, "-m", "mtvision.cli", "study", "work", str(folder), *options]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        # sums over another number of threads are rounded differently
+        environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        self.process = subprocess.Popen(command, env=environment, **pipes)
 
     def wait_for(self, condition):
         end = time.monotonic() + _PATIENCE
@@ -259,7 +284,7 @@ def test_two_processes_of_one_call_do_each_run_once_with_parts_of_ones_own(tmp_p
         "        return x.clamp(min=0)\n"
     )
     factors = {"model.activation": ["relu", "own_of_study"]}
-    text = json.dumps(content(factors=factors, seeds=[0, 1], imports=[str(own)]))
+    text = json.dumps(content(factors=factors, seeds=[0, 1], imports=[own.name]))
     (tmp_path / "study.yaml").write_text(text)
     made = Study.load(tmp_path / "study.yaml").run(tmp_path / "a", workers=2, progress=False)
     trials = list(made._queue.trials().values())

@@ -57,15 +57,36 @@ def class_pixel_counts(dataset: Sequence[Sample], num_classes: int, cache: bool 
 
 
 def _count(dataset: Sequence[Sample], num_classes: int) -> ClassCounts:
-    read = checked_reader(dataset)
-    pixels, image_pixels = np.zeros((2, num_classes), dtype=np.int64)
+    read, counter = checked_reader(dataset), ClassCounter(num_classes)
     for index in range(len(dataset)):
         sample = read(index)
         if sample.mask is not None:
-            counts = _mask_counts(sample, num_classes)
-            pixels += counts
-            image_pixels += np.where(counts > 0, counts.sum(), 0)
-    return ClassCounts(pixels, image_pixels)
+            counter.add(sample)
+    return counter.total
+
+
+class ClassCounter:
+    """Adds up `ClassCounts` image by image.
+
+    Attributes:
+        total: of the images so far.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        pixels, image_pixels = np.zeros((2, num_classes), dtype=np.int64)
+        self.total = ClassCounts(pixels, image_pixels)
+
+    def add(self, sample: Sample) -> NDArray[np.int64]:
+        """Count the pixels of each class in a sample that has a mask, and return those of this mask, ``(C,)``.
+
+        Raises:
+            DataError: if the mask has a class that is not below the number of classes.
+        """
+        counts = _mask_counts(sample, len(self.total.pixels))
+        pixels, image_pixels = self.total
+        pixels += counts
+        image_pixels += np.where(counts > 0, counts.sum(), 0)
+        return counts
 
 
 def _mask_counts(sample: Sample, num_classes: int) -> NDArray[np.int64]:

@@ -97,7 +97,7 @@ def compute_statistics(dataset: Sequence[Sample], cache: bool = True) -> Normali
     known = read_cached(path, _parse) if path is not None else None
     if known is not None:
         return known
-    computed = _from_counts(_count_values(dataset))
+    computed = normalization_of(_count_values(dataset))
     if path is not None:
         write_cached(path, {"mean": computed.mean, "std": computed.std})
     return computed
@@ -119,13 +119,17 @@ def _count_values(dataset: Sequence[Sample]) -> NDArray[np.int64]:
     read = checked_reader(dataset)
     counts = np.zeros((3, 256), dtype=np.int64)
     for index in range(len(dataset)):
-        image = read(index).image
-        for channel in range(3):
-            counts[channel] += np.bincount(image[..., channel].ravel(), minlength=256)
+        counts += value_counts(read(index).image)
     return counts
 
 
-def _from_counts(counts: NDArray[np.int64]) -> Normalization:
+def value_counts(image: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return how often each value occurs in each channel of an image ``(H, W, 3)``: int64 ``(3, 256)``."""
+    return np.stack([np.bincount(image[..., channel].ravel(), minlength=256) for channel in range(3)])
+
+
+def normalization_of(counts: NDArray[np.int64]) -> Normalization:
+    """Return mean and standard deviation of values in [0, 1] from the sum of their `value_counts`, ``(3, 256)``."""
     values = np.arange(256, dtype=np.float64) / 255
     weights = counts / counts.sum(axis=1, keepdims=True)  # (3, 256)
     mean = weights @ values

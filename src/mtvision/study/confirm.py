@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from mtvision.errors import ConfigError
 from mtvision.study.analysis.findings import Findings
 from mtvision.study.analysis.table import RunTable
-from mtvision.study.planning.definition import Definition
 from mtvision.study.planning.runs import PlannedRun, runs_of
-from mtvision.study.running.claims import CONFIRMATION
+from mtvision.study.running.claims import CONFIRMATION, DESIGN, EARLIER
 from mtvision.study.running.queue import Queue
 from mtvision.training.gain import CONFIDENCE, t_quantile
 
 RECOMMENDED = "recommended"
+_ENOUGH = 3  # seeds for an interval; with two it is wider than any metric
 
 
 def candidates(findings: Findings, top: int) -> dict[str, Mapping[str, str]]:
@@ -42,10 +43,26 @@ def config_means(table: RunTable) -> pd.DataFrame:
     return means.sort_values("mean", ascending=not table.higher_is_better, kind="stable").reset_index(drop=True)
 
 
-def fresh_runs(definition: Definition, chosen: Mapping[str, Mapping[str, str]], seeds: int) -> list[PlannedRun]:
-    """Return a run for each configuration and fresh seed: those after the study's largest."""
-    first = max(definition.seeds) + 1
-    return runs_of(definition, chosen.values(), range(first, first + seeds))
+def fresh_runs(queue: Queue, chosen: Mapping[str, Mapping[str, str]], seeds: int) -> list[PlannedRun]:
+    """Return a run for each configuration and fresh seed: those after the largest that the study has or had."""
+    used = [trial.user_attrs["seed"] for name in (DESIGN, EARLIER) for trial in queue.of_purpose(name).values()]
+    first = max([*queue.definition.seeds, *used]) + 1
+    return runs_of(queue.definition, chosen.values(), range(first, first + seeds))
+
+
+def check_split(queue: Queue, split: str) -> None:
+    """Refuse a split on which something was chosen, or another one than that of an earlier confirmation.
+
+    Raises:
+        ConfigError: in these cases.
+    """
+    if split in ("train", "val"):
+        raise ConfigError([f"split: '{split}' was trained or chosen on; give one that was not, such as 'test'"])
+    before = {trial.user_attrs["split"] for trial in queue.of_purpose(CONFIRMATION).values()}
+    if before - {split}:
+        raise ConfigError(
+            [f"split: the study was confirmed on '{before.pop()}'; score '{split}' by mtv.evaluate on the runs' models"]
+        )
 
 
 def confirmation_table(
@@ -62,8 +79,8 @@ def confirmation_table(
     means = config_means(table)
     done = {
         name: trial.user_attrs | {"value": trial.value}
-        for name, trial in queue.trials().items()
-        if trial.user_attrs["purpose"] == CONFIRMATION and trial.state.name == "COMPLETE"
+        for name, trial in queue.of_purpose(CONFIRMATION).items()
+        if trial.state.name == "COMPLETE"
     }
     rows = []
     for name, levels in chosen.items():
@@ -92,7 +109,7 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _t_interval(values: Sequence[float]) -> tuple[float, float]:
-    if len(values) < 2 or any(math.isnan(value) for value in values):
+    if len(values) < _ENOUGH or any(math.isnan(value) for value in values):
         return math.nan, math.nan
     half = t_quantile(CONFIDENCE, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
     return _mean(values) - half, _mean(values) + half

@@ -16,7 +16,7 @@ from mtvision.study.planning.designs import SearchDesign
 from mtvision.study.planning.runs import config_of
 from mtvision.study.report.content import ReportContent
 from mtvision.study.report.gallery import Gallery, gallery
-from mtvision.study.running.claims import CONFIRMATION, EARLIER
+from mtvision.study.running.claims import CONFIRMATION, DESIGN, EARLIER
 from mtvision.study.running.queue import Queue
 from mtvision.study.running.worker import RUNS
 from mtvision.training.checkpoint import load_model
@@ -46,7 +46,7 @@ def study_content(title: str, queue: Queue, folder: Path, findings: Findings) ->
         gallery=_gallery(definition, folder, findings.table),
         confirmation=noted_confirmation(queue, findings.table),
         failures=failures(queue),
-        notes=_notes(queue),
+        notes=_notes(queue, findings),
     )
 
 
@@ -65,7 +65,7 @@ def noted_confirmation(queue: Queue, table: RunTable) -> pd.DataFrame | None:
     if noted is None:
         return None
     try:
-        runs = fresh_runs(queue.definition, noted["chosen"], noted["seeds"])
+        runs = fresh_runs(queue, noted["chosen"], noted["seeds"])
         return confirmation_table(queue, table, noted["chosen"], sorted({run.seed for run in runs}))
     except ConfigError as error:
         logger.warning("the confirmation of an earlier definition is left out: %s", error)
@@ -87,7 +87,7 @@ def _design_lines(queue: Queue) -> list[str]:
     return [*lines, *([f"{confirmed.done} of {confirmed.total} runs to confirm done"] if confirmed.total else [])]
 
 
-def _notes(queue: Queue) -> list[str]:
+def _notes(queue: Queue, findings: Findings) -> list[str]:
     definition, notes = queue.definition, []
     if isinstance(queue.design, SearchDesign):
         notes.append(
@@ -98,6 +98,22 @@ def _notes(queue: Queue) -> list[str]:
     if earlier:
         what = "1 run" if earlier == 1 else f"{earlier} runs"
         notes.append(f"left out: {what} of an earlier definition of the study")
+    if (findings.effects["method"] == "model").any():
+        notes.append("adjusted effects take effects to add up: where they do not, part of an interaction is in them")
+    count = queue.count(DESIGN)
+    if count.done < count.total:
+        why = "the budget of hours is used up" if queue.is_spent() else "the study is not finished"
+        notes.append(
+            f"{count.total - count.done} of {count.total} runs are not done ({why}): the design is not balanced"
+        )
+    notes += [
+        f"the images differ between the levels of {factor.name}: its effect is one of the images too"
+        for factor in definition.factors
+        if any(key.startswith("data.dataset") for level in factor.levels for key in level.changes)
+    ]
+    notes.append(
+        "seconds are those of a machine whose workers share it; losses of different loss functions do not compare"
+    )
     if len(definition.seeds) == 1:
         notes.append("one seed: how much a result changes from seed to seed is not known")
     notes.append(

@@ -1,6 +1,6 @@
 """A study from its plan to its report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from mtvision.factory import build_model
 from mtvision.study.analysis.analyze import analyze
 from mtvision.study.analysis.findings import Findings
 from mtvision.study.analysis.table import RunTable
-from mtvision.study.confirm import candidates, confirmation_table, fresh_runs
+from mtvision.study.confirm import candidates, check_split, confirmation_table, fresh_runs
 from mtvision.study.outside import TableStudy, read_runs
 from mtvision.study.planning.definition import Definition, load_definition, read_definition
 from mtvision.study.planning.plan import Plan, make_plan
@@ -73,10 +73,10 @@ class Study:
             "base": {} if base is None else base,
             "factors": {} if factors is None else factors,
             "design": design,
-            "seeds": None if seeds is None else list(seeds),
+            "seeds": list(map(_plain_seed, seeds)) if isinstance(seeds, Iterable) else seeds,
             "objective": objective,
             "budget": {} if budget is None else budget,
-            "imports": list(imports),
+            "imports": imports if isinstance(imports, str) else list(imports or ()),
         }
         self._begin(read_definition(content))
 
@@ -95,7 +95,9 @@ class Study:
             ConfigError: if the file is missing, or for each problem of its contents.
         """
         where = Path(path)
-        import_parts(parse_yaml(where).get("imports") or (), where.parent)
+        imports = parse_yaml(where).get("imports") or []
+        if isinstance(imports, list):  # what else it may be is told with the other problems
+            import_parts(map(str, imports), where.parent)
         study = cls.__new__(cls)
         study._begin(load_definition(where))
         return study
@@ -128,6 +130,7 @@ class Study:
             DataError: if the data cannot be read for the probe.
         """
         plan = make_plan(self.definition)
+        _ = self.higher_is_better  # an unknown objective is told before anything is measured
         if not probe:
             return plan
         return make_plan(self.definition, measure(self.definition.base))
@@ -155,6 +158,8 @@ class Study:
         Raises:
             ConfigError: for any problem of the study, or where the folder holds another one.
         """
+        if workers < 1:
+            raise ConfigError([f"workers: at least 1, got {workers}"])
         runs = planned_runs(self.definition)
         queue = self._connect(Path(folder), storage, name)
         queue.add(runs)
@@ -247,14 +252,18 @@ class Study:
             A row a configuration; see `confirmation_table`.
 
         Raises:
-            ConfigError: if there are no runs yet.
+            ConfigError: if there are no runs yet, the split was trained or chosen on, or a number is below 1.
             DataError: if the data set has no such split.
         """
         queue, folder = self._connected()
+        problems = [f"{name}: at least 1, got {value}" for name, value in (("top", top), ("seeds", seeds)) if value < 1]
+        if problems:
+            raise ConfigError(problems)
+        check_split(queue, split)
         build_dataset(self.definition.base, split)
         table = self._table(queue)
         chosen = candidates(analyze(table), top)
-        runs = fresh_runs(self.definition, chosen, seeds)
+        runs = fresh_runs(queue, chosen, seeds)
         queue.note_confirmation({"chosen": {name: dict(levels) for name, levels in chosen.items()}, "seeds": seeds})
         queue.add(runs, CONFIRMATION, split)
         self._do(queue, folder, workers, progress)
@@ -298,3 +307,8 @@ class Study:
         note_definition(queue, folder)
         self.folder, self._queue = folder, queue
         return queue
+
+
+def _plain_seed(seed: Any) -> Any:
+    """Return NumPy's numbers as Python's; what is no number is told with the other problems."""
+    return seed.item() if hasattr(seed, "item") else seed

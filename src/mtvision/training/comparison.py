@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from mtvision.config_fields import replace_text
+from mtvision.text_table import text_table
 from mtvision.training.cost import ModelCost
 from mtvision.training.gain import Estimate, delta_m, percent
 from mtvision.training.gradient_similarity import Similarities
 from mtvision.training.history import without_nan
-from mtvision.training.text_table import text_table
 
 RESULT, PLOT = "comparison.json", "plots/gradient_similarity.png"
 

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mtvision.errors import ConfigError
 from mtvision.layers.mode import evaluation_mode
 from mtvision.model import MultiTaskModel
-from mtvision.training.text_table import text_table
+from mtvision.text_table import text_table
 
 BACKBONE, NECK = "backbone", "neck"
 

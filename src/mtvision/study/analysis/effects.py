@@ -173,6 +173,7 @@ class _Estimates:
             reason=contrast.reason or self._without.get(contrast.method, ""),
             better=(numbers["effect"] > 0) == higher_is_better,
             nearly=_leaves_out_zero(numbers, ""),
+            joint=(numbers["low_all"], numbers["high_all"]),
         )
         names = {"factor": comparison.factor_name, "level": comparison.level_name, "base": comparison.base_name}
         behind = {"pairs": contrast.pairs, "method": contrast.method}

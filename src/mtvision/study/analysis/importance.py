@@ -30,7 +30,7 @@ def importances(
     resamples: int = _RESAMPLES,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return the share of the variance of the results that each factor explains, largest first.
+    """Return each factor's share in what single factors explain of the variance, largest first.
 
     The evaluator is Optuna's; it sees every configuration once, by its mean over the seeds: runs that differ by the
     seed only would look like more evidence than there is. Shares add up to 1 whether or not anything matters, so that

@@ -41,6 +41,7 @@ def effect_sentence(
     reason: str = "",
     better: bool = False,
     nearly: bool = False,
+    joint: tuple[float, float] = (math.nan, math.nan),
 ) -> str:
     """Return what is known of a comparison.
 
@@ -53,6 +54,7 @@ def effect_sentence(
         reason: why there is no number or no interval.
         better: whether the level is the better one.
         nearly: whether only the interval for all comparisons at once takes in 0.
+        joint: that interval, by which a difference is shown.
 
     Example:
         >>> gelu = Comparison({"model.activation": "gelu"}, {"model.activation": "relu"})
@@ -72,7 +74,10 @@ def effect_sentence(
         return f"{head} against {base}, no difference shown ({delta}, no interval: {reason}, {behind})"
     numbers = f"{delta}, 95 % CI {number(low, digits)}…{number(high, digits)}, {behind}"
     if shown:
-        return f"{head} {'better' if better else 'worse'} than {base} ({numbers})"
+        at_once = (
+            "" if math.isnan(joint[0]) else f"; for all at once {number(joint[0], digits)}…{number(joint[1], digits)}"
+        )
+        return f"{head} {'better' if better else 'worse'} than {base} ({numbers}{at_once})"
     also = "; with all comparisons at once the interval takes in 0" if nearly else ""
     return f"{head} against {base}, no difference shown ({numbers}{also})"
 

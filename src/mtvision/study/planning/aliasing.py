@@ -245,4 +245,4 @@ def _listed(words: Sequence[str]) -> str:
 
 
 def _runs(n: int) -> str:
-    return f"{n} run" if n == 1 else f"{n} runs"
+    return f"{n} configuration" if n == 1 else f"{n} configurations"

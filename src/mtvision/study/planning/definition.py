@@ -16,8 +16,16 @@ from mtvision.registries import DESIGNS
 from mtvision.registry import Component
 from mtvision.study.planning import designs  # noqa: F401 - the import fills the registry
 from mtvision.study.planning.factors import Factor, read_factors
+from mtvision.training.single_task import task_names
 
 KEYS = ("base", "factors", "design", "seeds", "objective", "budget", "imports")
+_OF_THE_LOSS = (
+    "training.seg_loss",
+    "training.det_loss",
+    "training.det_class_loss",
+    "training.loss_weights",
+    "training.auxiliary_weight",
+)
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 
 
@@ -113,6 +121,8 @@ def read_definition(content: Mapping[str, Any]) -> Definition:
     if isinstance(given.get("budget"), int) and not isinstance(given["budget"], bool):
         given["budget"] = {"runs": given["budget"]}
     settings = _settings(given, problems)
+    if base is not None and settings is not None:
+        problems += _incomparable(base, factors, settings.objective)
     if problems or base is None or settings is None:
         raise ConfigError(problems)
     seeds = settings.seeds if settings.seeds is not None else [base.system.seed]
@@ -135,6 +145,8 @@ def load_definition(path: Path) -> Definition:
         ConfigError: if the file is missing, or for each problem of its contents.
     """
     content = parse_yaml(path)
+    if isinstance(content.get("imports"), list):  # the folder of the study is another one
+        content["imports"] = [_resolved(name, path.parent) for name in content["imports"]]
     if isinstance(content.get("base"), str):
         content["base"] = str(path.parent / content["base"])
     try:
@@ -143,11 +155,18 @@ def load_definition(path: Path) -> Definition:
         raise ConfigError(error.problems, source=str(path)) from None
 
 
+def _resolved(name: Any, folder: Path) -> Any:
+    return str((folder / name).resolve()) if isinstance(name, str) and name.endswith(".py") else name
+
+
 def _base(given: Any, problems: list[str]) -> Config | None:
     try:
         base = as_config(given)
     except ConfigError as error:
-        problems += [f"base.{problem}" if not error.source else f"base: {problem}" for problem in error.problems]
+        problems += [
+            f"base.{problem}" if problem.startswith(Config.SECTIONS) else f"base: {problem}"
+            for problem in error.problems
+        ]
         return None
     if base.training.batch_size == "auto":
         problems.append("base.training.batch_size: 'auto' may choose another size for each run; give a number")
@@ -160,6 +179,24 @@ def _settings(given: Mapping[str, Any], problems: list[str]) -> _Settings | None
     except ValidationError as error:
         problems += problem_sentences(error, _Settings)
         return None
+
+
+def _incomparable(base: Config, factors: tuple[Factor, ...], objective: str) -> list[str]:
+    """Return why an objective means something else at different levels of a factor."""
+    problems = []
+    for factor in factors:
+        keys = {key for level in factor.levels for key in level.changes}
+        if objective == "loss" and any(key.startswith(_OF_THE_LOSS) for key in keys):
+            problems.append(
+                f"objective: 'loss' is another quantity at each level of {factor.name}; choose a metric, e.g. score"
+            )
+        tasks = {tuple(task_names(base.replace(level.changes))) for level in factor.levels}
+        if objective in ("score", "loss") and len(tasks) > 1:
+            problems.append(
+                f"objective: '{objective}' is of other tasks at each level of {factor.name}; choose a metric that all "
+                "levels have, e.g. seg/miou"
+            )
+    return problems
 
 
 def _suggestion(key: str) -> str:

@@ -11,9 +11,9 @@ from mtvision.study.planning.designs import SearchDesign
 from mtvision.study.planning.factors import Factor
 from mtvision.study.planning.probe import Probe, duration
 from mtvision.study.planning.runs import PlannedRun, build_design, planned_runs
-from mtvision.training.text_table import text_table
+from mtvision.text_table import text_table
 
-_RUNS_SHOWN = 12
+_RUNS_SHOWN, _PAIRS_SHOWN = 12, 6
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,17 @@ def _balance_text(factors: Sequence[Factor], aliasing: Aliasing | None) -> str:
         f"{factor.name}: " + ", ".join(f"{label} {counts.get((factor.name, label), 0)}" for label in factor.labels)
         for factor in factors
     ]
-    return "configurations a level\n" + "\n".join(lines)
+    return "configurations a level\n" + "\n".join(lines) + _empty_text(aliasing)
+
+
+def _empty_text(aliasing: Aliasing) -> str:
+    cells = aliasing.empty_cells
+    if not len(cells):
+        return ""
+    pairs = cells.groupby(["factor_a", "factor_b"], sort=False).size()
+    shown = [f"{_short(one)} x {_short(other)} {number}" for (one, other), number in pairs.head(_PAIRS_SHOWN).items()]
+    more = ", ..." if len(pairs) > _PAIRS_SHOWN else ""
+    return f"\ncombinations of two levels that never occur: {len(cells)} ({', '.join(shown)}{more})"
 
 
 def _short(name: str) -> str:

@@ -1,8 +1,10 @@
 """The runs of a study: one config each, recognised by a digest of what it computes."""
 
 import hashlib
+import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +47,7 @@ def planned_runs(definition: Definition) -> list[PlannedRun]:
     """
     design = build_design(definition)
     if isinstance(design, SearchDesign):
+        _check_space(definition, design.runs)
         return []
     factors = definition.factors
     rows = [
@@ -61,6 +64,25 @@ def planned_runs(definition: Definition) -> list[PlannedRun]:
             ]
         )
     return runs
+
+
+def _check_space(definition: Definition, runs: int) -> None:
+    combinations = math.prod(len(factor.levels) for factor in definition.factors)
+    if runs > combinations * len(definition.seeds):
+        seeds = f"{len(definition.seeds)} seed{'s' if len(definition.seeds) > 1 else ''}"
+        raise ConfigError([f"design.runs: {runs} runs are more than {combinations} combinations with {seeds} make"])
+
+
+def undone_runs(definition: Definition, known: Collection[str]) -> Iterator[PlannedRun]:
+    """Yield the runs of all combinations and seeds whose names are not known."""
+    names = [factor.name for factor in definition.factors]
+    for seed in definition.seeds:
+        for labels in itertools.product(*(factor.labels for factor in definition.factors)):
+            levels = dict(zip(names, labels, strict=True))
+            config = config_of(definition, levels, seed)
+            name = digest(config, definition.factors)
+            if name not in known:
+                yield PlannedRun(name, levels, seed, config)
 
 
 def build_design(definition: Definition) -> FixedDesign | SearchDesign:

@@ -15,7 +15,7 @@ from mtvision.errors import DataError
 from mtvision.model import MultiTaskModel
 from mtvision.study.report.image_reasons import KINDS, ImageFacts, correlations, facts_table, measure, outer_sides
 from mtvision.study.report.image_scores import Matches, best_threshold, f1, mask_miou, match_boxes
-from mtvision.types import Classes, Prediction, Sample
+from mtvision.types import VOID, Classes, Prediction, Sample
 from mtvision.visualize.panel import write_panel
 
 _BATCH = 8
@@ -79,8 +79,10 @@ def gallery(model: MultiTaskModel, data: Sequence[Sample], *, number: int = 4) -
 
     A mask scores the mean IoU over the classes in truth or prediction of the image; boxes score F1 at IoU 0.5, with the
     score threshold that gives the best F1 over the whole data set; an image scores the mean of its tasks. Images are
-    ranked among those that are annotated for as many tasks as any. The reasons are what is
-    unusual about an image, and ``correlations`` tells which of them go along with the score.
+    ranked among those that are annotated for as many tasks as any. An image of background only scores 1 as soon as
+    nothing is found in it: where at least twice ``number`` images have an object (a class other than background in the
+    mask, or a box), the best are taken from these; ``scores`` holds all. The reasons are what is unusual about an
+    image, and ``correlations`` tells which of them go along with the score.
 
     Args:
         model: trained; predicts at the images' own sizes.
@@ -93,18 +95,15 @@ def gallery(model: MultiTaskModel, data: Sequence[Sample], *, number: int = 4) -
     """
     if number < 1:
         raise ValueError(f"number: expected at least 1, got {number}")
-    ids, facts, scores, threshold = _score_all(model, data)
+    ids, facts, filled, scores, threshold = _score_all(model, data)
     if scores.empty or scores.isna().all(axis=None):
         raise DataError("gallery: no image is annotated for a task of the model that is segmentation or detection")
     tasks = list(scores)
     most = int(scores.notna().sum(axis=1).max())
     scores.insert(0, "score", scores.mean(axis=1).where(scores.notna().sum(axis=1) == most))
     table = facts_table(facts)
-    found = correlations(table, scores)
-    order = [int(place) for place in scores["score"].dropna().sort_values(ascending=False, kind="stable").index]
-    number = max(min(number, len(order) // 2), 1)
-    chosen = (order[:number], order[::-1][: min(number, len(order) - number)])
-    sides = outer_sides(table)
+    found, sides = correlations(table, scores), outer_sides(table)
+    chosen = _both_ends(scores["score"], filled, number)
     best, worst = (
         tuple(
             GalleryImage(
@@ -122,16 +121,30 @@ def gallery(model: MultiTaskModel, data: Sequence[Sample], *, number: int = 4) -
     return Gallery(best, worst, everything, found, threshold)
 
 
+def _both_ends(scores: pd.Series, filled: Sequence[bool], number: int) -> tuple[list[int], list[int]]:
+    """Return the places of the best and of the worst images; no image is both."""
+    order = [int(place) for place in scores.dropna().sort_values(ascending=False, kind="stable").index]
+    number = max(min(number, len(order) // 2), 1)
+    with_objects = [place for place in order if filled[place]]
+    # with twice as many, the best of them still rank above the worst of all
+    best = with_objects if len(with_objects) >= 2 * number else order
+    return best[:number], order[::-1][: min(number, len(order) - number)]
+
+
 def _score_all(
     model: MultiTaskModel, data: Sequence[Sample]
-) -> tuple[list[str], list[ImageFacts], pd.DataFrame, float | None]:
-    """Return ids, measures, scores by task, and the score threshold; predictions are forgotten once they are scored."""
-    ids, facts, masks, boxes = [], [], [], []
+) -> tuple[list[str], list[ImageFacts], list[bool], pd.DataFrame, float | None]:
+    """Return ids, measures, which have objects, scores by task, and the score threshold.
+
+    Predictions are forgotten once they are scored.
+    """
+    ids, facts, filled, masks, boxes = [], [], [], [], []
     for start in range(0, len(data), _BATCH):
         samples = [data[index] for index in range(start, min(start + _BATCH, len(data)))]
         for sample, prediction in zip(samples, model.predict([sample.image for sample in samples]), strict=True):
             ids.append(sample.image_id)
             facts.append(measure(sample, model.classes))
+            filled.append(_has_objects(sample, prediction))
             masks.append(_mask_score(sample, prediction))
             boxes.append(_box_matches(sample, prediction))
     threshold = None
@@ -142,7 +155,14 @@ def _score_all(
     if known:
         threshold = best_threshold(known)
         columns["det"] = [float("nan") if each is None else f1(each, threshold) for each in boxes]
-    return ids, facts, pd.DataFrame(columns), threshold
+    return ids, facts, filled, pd.DataFrame(columns), threshold
+
+
+def _has_objects(sample: Sample, prediction: Prediction) -> bool:
+    """Return whether there is something to find, in what the model predicts."""
+    in_mask = sample.mask is not None and bool((~np.isin(sample.mask, [0, VOID])).any())
+    in_boxes = sample.boxes is not None and len(sample.boxes) > 0
+    return (in_mask and prediction.get("seg") is not None) or (in_boxes and prediction.get("det") is not None)
 
 
 def _mask_score(sample: Sample, prediction: Prediction) -> float:

@@ -122,10 +122,10 @@ def interval_text(mean: float, low: float, high: float) -> str:
 
     Example:
         >>> interval_text(0.4123, 0.4012, 0.4234), interval_text(0.4123, float("nan"), float("nan"))
-        ('0.412 (95 % interval 0.401 to 0.423)', '0.412 (no interval: one seed a configuration)')
+        ('0.412 (95 % interval 0.401 to 0.423)', '0.412 (no interval: too few seeds)')
     """
     if math.isnan(low) or math.isnan(high):
-        return f"{number_text(mean, decimals_for([mean]))} (no interval: one seed a configuration)"
+        return f"{number_text(mean, decimals_for([mean]))} (no interval: too few seeds)"
     decimals = decimals_for([low, high])
     ends = " to ".join(number_text(end, decimals) for end in (low, high))
     return f"{number_text(mean, decimals)} (95 % interval {ends})"

@@ -20,8 +20,8 @@ _HOW_TO_READ = (
     "A 95 % interval says which effects the runs are consistent with. A difference is called shown only if the wider "
     "interval, which holds for all rows at once, leaves out 0; 'no difference shown' is not 'no difference'.",
     "The mean of a level by itself is no effect: where other factors are not balanced, they change along.",
-    "Importance is a share of the variance within this study. Shares add up to 1 even if nothing matters: look at the "
-    "intervals.",
+    "Importance is a share of what the single factors explain of the variance, by a forest (fANOVA). Shares add up to "
+    "1 even if nothing matters: look at the intervals.",
     "The best of many runs was lucky too. What to expect is what fresh seeds reach on a split that no choice was made "
     "on.",
 )
@@ -50,7 +50,7 @@ def report_sections(content: ReportContent, plots: Mapping[str, Path], pictures:
         Section(
             "Importance",
             _blocks(
-                _picture(plots, "importance", "How much of the variance of the results each factor explains"),
+                _picture(plots, "importance", "Shares in what the single factors explain of the variance"),
                 tables.importance(),
             ),
         ),
@@ -95,7 +95,7 @@ def _aliasing(findings: Findings, tables: Tables) -> Section:
     title = "What these runs cannot tell apart" if aliased else "What these runs can tell apart"
     lines: list[Block] = [Bullets(sentences, important=aliased)] if sentences else []
     if not aliased:
-        lines.insert(0, Text("No factors are aliased: every effect can be told from the others."))
+        lines.insert(0, Text("No factors are aliased: if effects add up, each can be told from the others."))
     return Section(title, [*lines, *tables.aliasing()])
 
 
@@ -240,7 +240,7 @@ def _effects(findings: Findings, tables: Tables, plots: Mapping[str, Path]) -> l
 def _interactions(findings: Findings, tables: Tables, plots: Mapping[str, Path]) -> list[Block]:
     found = findings.interactions
     if found.empty:
-        return [Text("The design does not tell of interactions: no two factors were changed in all combinations.")]
+        return [Text("The design does not tell of interactions: no two factors were crossed with all else equal.")]
     shown = int(found["shown"].astype(bool).sum())
     text = Text(f"Interactions shown: {shown} of {len(found)}. Parallel lines mean that the effects add up.")
     return _blocks(text, _picture(plots, "interactions", "Means by the levels of two factors"), tables.interactions())

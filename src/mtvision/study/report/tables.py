@@ -113,7 +113,7 @@ class Tables:
         columns = [
             Column("rank", "rank", "number"),
             Column("factor", "factor"),
-            Column("importance", "share of the variance", "number", "share"),
+            Column("importance", "share", "number", "share"),
             Column("low", "low", "number", "share"),
             Column("high", "high", "number", "share"),
         ]
@@ -208,7 +208,7 @@ class Tables:
         pairs = pairs.rename_axis(None, axis=1).rename_axis("factor").reset_index()
         titled = {
             "cramers_v": ("Cramér's V of each pair of factors: 0 independent, 1 aliased", pairs),
-            "balance": ("How often each level was run", self._with_short_factors(found.balance)),
+            "balance": ("Configurations a level", self._with_short_factors(found.balance)),
             "empty_cells": (
                 "Combinations of two levels that were not run",
                 self._with_short_factors(found.empty_cells),

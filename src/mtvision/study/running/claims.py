@@ -11,6 +11,7 @@ import psutil
 from mtvision.study.planning.runs import PlannedRun
 
 DESIGN, CONFIRMATION, EARLIER = "design", "confirmation", "earlier"
+_CLOCK_STEP = 10.0  # seconds by which the clock may have been set since a process began
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ def lives(worker: Mapping[str, Any]) -> bool:
     """Tell whether a worker of this machine is still there: a process with its number that began when it did."""
     try:
         process = psutil.Process(worker["pid"])
-        return bool(process.create_time() == worker["began"] and process.status() != psutil.STATUS_ZOMBIE)
+        return bool(
+            abs(process.create_time() - worker["began"]) < _CLOCK_STEP and process.status() != psutil.STATUS_ZOMBIE
+        )
     except psutil.Error:
         return False
 

@@ -17,7 +17,7 @@ import psutil
 
 from mtvision.study.planning.definition import Definition
 from mtvision.study.planning.designs import SearchDesign
-from mtvision.study.planning.runs import PlannedRun, build_design, config_of, digest, planned_runs
+from mtvision.study.planning.runs import PlannedRun, build_design, config_of, digest, planned_runs, undone_runs
 from mtvision.study.running.claims import CONFIRMATION, DESIGN, EARLIER, Claim, Count, attributes_of, lives, quiet
 from mtvision.study.running.storage import Storage
 from mtvision.training.history import without_nan
@@ -118,8 +118,7 @@ class Queue:
             self._replace_cut_off()
             spent = self.is_spent()
             for trial in self.of_purpose(CONFIRMATION if spent else None).values():
-                if trial.state == self._states.WAITING:
-                    self.storage.optuna.set_trial_state_values(trial._trial_id, self._states.RUNNING)
+                if trial.state == self._states.WAITING and self._taken(trial):
                     return self._claimed(self._optuna.trial.Trial(self._study, trial._trial_id))
             return self._proposed() if isinstance(self.design, SearchDesign) and not spent else None
 
@@ -199,6 +198,9 @@ class Queue:
         attributes = {key: trial.user_attrs[key] for key in kept}
         self._add(attributes, trial.intermediate_values, params=trial.params, distributions=trial.distributions)
 
+    def _taken(self, trial: Any) -> bool:
+        return bool(self.storage.optuna.set_trial_state_values(trial._trial_id, self._states.RUNNING))
+
     def _claimed(self, trial: Any) -> Claim:
         attributes = trial.user_attrs
         trial.set_user_attr("worker", self._me)
@@ -221,12 +223,22 @@ class Queue:
             config = config_of(self.definition, levels, seed)
             name = digest(config, factors)
             if name not in known:
-                for key, value in attributes_of(PlannedRun(name, levels, seed, config), DESIGN, None).items():
-                    trial.set_user_attr(key, value)
-                return self._claimed(trial)
+                return self._as_claim(trial, PlannedRun(name, levels, seed, config))
             self._repeat(trial, known[name])
-        logger.warning("the search proposes only what was run already; it ends here")
-        return None
+        undone = next(undone_runs(self.definition, known), None)
+        if undone is None:
+            self._study.set_user_attr("ended", True)
+            logger.warning("the search has run every configuration that there is; it ends here")
+            return None
+        self._study.enqueue_trial(dict(undone.levels))
+        return self._as_claim(self._study.ask(), undone)
+
+    def _as_claim(self, trial: Any, run: PlannedRun) -> Claim:
+        for factor in self.definition.factors:
+            trial.suggest_categorical(factor.name, list(factor.labels))
+        for key, value in attributes_of(run, DESIGN, None).items():
+            trial.set_user_attr(key, value)
+        return self._claimed(trial)
 
     def _sampler(self) -> Any:
         """Return a sampler that draws by what is known so far, so that workers do not all draw alike."""
@@ -243,7 +255,7 @@ class Queue:
             self._study.tell(trial, state=self._states.FAIL)
 
     def _unchosen(self, trials: list[Any]) -> int:
-        if not isinstance(self.design, SearchDesign):
+        if not isinstance(self.design, SearchDesign) or self._study.user_attrs.get("ended"):
             return 0
         limit = min(self.design.runs, self.definition.budget.runs or self.design.runs)
         chosen: int = sum(self.purpose_of(trial) == DESIGN for trial in trials)

@@ -25,7 +25,7 @@ class Storage:
 
     Args:
         folder: of the study; the file of a local storage is in it.
-        url: ``postgresql://user:password@host/database``, or ``sqlite:///file``; None: a file in the folder.
+        url: ``postgresql://user:password@host/database``; None: a file in the folder.
         grace: seconds without a sign of life, after which a worker elsewhere counts as dead.
 
     Raises:
@@ -38,7 +38,10 @@ class Storage:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.folder = folder
         self.url = url
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError([f"{folder}: the study's folder cannot be made ({error.strerror})"]) from None
         self._folder_lock = FileLock(folder / "study.lock")  # the system gives it up when its process dies
         resolved = _driver_url(url) if url is not None else f"sqlite:///{(folder / FILE).absolute()}"
         self.is_file = resolved.startswith("sqlite")
@@ -67,18 +70,16 @@ _LOCK_KEY = 0x6D74_7669  # "mtvi"
 
 
 def _driver_url(url: str) -> str:
-    match = re.match(r"(sqlite|postgresql|postgres)(\+\w+)?:", url)
+    match = re.match(r"(postgresql|postgres)(\+\w+)?:", url)
     if match is None:
-        raise ConfigError(
-            [f"storage: '{_without_password(url)}' is not supported; give postgresql://user@host/database, or a file"]
-        )
-    if match[1] != "sqlite" and match[2] is None:
+        raise ConfigError([f"storage: '{_without_password(url)}' is not supported; give postgresql://user@host/db"])
+    if match[2] is None:
         return "postgresql+psycopg" + url[len(match[1]) :]
     return url
 
 
 def _connect(optuna: Any, resolved: str, url: str | None, options: dict[str, Any], grace: int) -> Any:
-    from sqlalchemy.exc import OperationalError
+    from sqlalchemy.exc import DatabaseError, SQLAlchemyError
 
     try:
         with warnings.catch_warnings():
@@ -91,8 +92,8 @@ def _connect(optuna: Any, resolved: str, url: str | None, options: dict[str, Any
             )
     except ImportError as error:
         raise ConfigError([f"storage: {error}; pip install 'mtvision[postgresql]'"]) from None
-    except OperationalError as error:
-        reason = str(error.orig).strip().splitlines()[0]
+    except (SQLAlchemyError, ValueError) as error:
+        reason = str(error.orig if isinstance(error, DatabaseError) else error).strip().splitlines()[0]
         raise ConfigError([f"storage: '{_without_password(url or resolved)}' cannot be opened ({reason})"]) from None
 
 

@@ -191,6 +191,8 @@ def progress_line(queue: Queue, workers: int = 1) -> str:
     count = queue.count()
     parts = [f"{count.done} of {count.total} runs done"]
     parts += [f"{number} {name}" for name, number in (("failed", count.failed), ("running", count.running)) if number]
+    if queue.is_spent() and count.done < count.total:
+        return ", ".join(parts) + "; the budget of hours is used up, and the design is not complete"
     left = _seconds_left(queue, count.total - count.done, max(workers, count.running))
     return ", ".join(parts) + (f"; about {duration(left)} left" if left else "")
 
