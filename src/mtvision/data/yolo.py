@@ -78,7 +78,7 @@ class Yolo(FileSet):
 
 @DATASETS.register("yolo")
 def yolo(root: str | Path, split: str, *, data: Path | None = None, masks: bool | None = None) -> Yolo:
-    """A data.yaml with images and label files of boxes or segment polygons (Ultralytics).
+    """A data.yaml with images and label files of boxes or segment polygons (Jocher et al. 2023, Ultralytics).
 
     See `Yolo`.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mtvision.data.loader import build_dataset
 from mtvision.errors import TrainingError
 from mtvision.study.planning.probe import duration
-from mtvision.study.running.claims import DESIGN, Claim
+from mtvision.study.running.claims import DESIGN, Claim, quiet
 from mtvision.study.running.queue import Queue
 from mtvision.study.running.storage import HEARTBEAT_SECONDS
 from mtvision.training.callbacks import Callback
@@ -56,7 +56,8 @@ class _Reports(Callback):
         self.rows = [*trainer.history]
         value = row.get(f"val/{self.objective}", math.nan)
         if not math.isnan(value):
-            self.claim.trial.report(value, row["epoch"])
+            with quiet():  # an epoch that is done again after a kill was reported before
+                self.claim.trial.report(value, row["epoch"])
         if self.claim.purpose == DESIGN and self.claim.trial.should_prune():
             raise _PrunedError
 
