@@ -5,8 +5,9 @@ from small_study import BASE, content
 from mtvision import Config, build_dataset, evaluate, load_model
 from mtvision.errors import ConfigError, DataError
 from mtvision.study.analysis.table import RunTable
-from mtvision.study.confirm import candidates, config_means, fresh_runs
+from mtvision.study.confirm import candidates, config_means, fresh_seeds
 from mtvision.study.planning.definition import read_definition
+from mtvision.study.planning.runs import runs_of
 from mtvision.study.running.queue import Queue
 from mtvision.study.running.storage import Storage
 from mtvision.study.study import Study
@@ -44,15 +45,13 @@ def test_the_recommended_one_is_not_run_twice():
 
 
 def test_the_seeds_are_fresh_also_of_what_the_study_had_once(tmp_path):
-    chosen = {"rank 1": {"model.activation": "gelu", "training.lr": "0.1"}}
-
     def opened(seeds):
         queue = Queue(Storage(tmp_path), "study", read_definition(content(seeds=seeds)))
         queue.add(queue.planned.values())
         return queue
 
-    assert [run.seed for run in fresh_runs(opened([4, 9]), chosen, 3)] == [10, 11, 12]
-    assert [run.seed for run in fresh_runs(opened([4]), chosen, 2)] == [10, 11]
+    assert list(fresh_seeds(opened([4, 9]), 3)) == [10, 11, 12]
+    assert list(fresh_seeds(opened([4]), 2)) == [10, 11]
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
@@ -101,7 +100,7 @@ def test_the_selected_value_is_that_of_the_study(confirmed):
 
 def test_the_held_out_value_is_the_best_checkpoints_on_the_test_split(confirmed):
     made, found = confirmed
-    runs = fresh_runs(made._queue, {"rank 1": {"training.lr": found["training.lr"][0]}}, 3)
+    runs = runs_of(made.definition, [{"training.lr": found["training.lr"][0]}], fresh_seeds(made._queue, 3))
     noted = [made._queue.trials()[run.name].user_attrs["result"]["held_out"] for run in runs]
     again = [
         evaluate(load_model(made.folder / "runs" / run.name), build_dataset(run.config, "test")).metrics for run in runs

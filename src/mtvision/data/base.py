@@ -7,6 +7,7 @@ from typing import Protocol, overload, runtime_checkable
 
 import numpy as np
 
+from mtvision.errors import DataError
 from mtvision.types import Classes, Sample
 
 
@@ -59,6 +60,25 @@ class Subset(SampleDataset):
         """Return a text that changes whenever the images may have changed, None if the whole set has none."""
         whole = self.dataset.fingerprint() if isinstance(self.dataset, Fingerprinted) else None
         return None if whole is None else f"{whole}{self._indices.tolist()}"
+
+
+class ExaminedDataset(SampleDataset):
+    """A data set that reads an item in one place, `examine`: what is wrong there is what `sample` raises."""
+
+    def sample(self, index: int) -> Sample:
+        """Read one image with its annotations.
+
+        Raises:
+            DataError: with a sentence for each problem of its files.
+        """
+        sample, problems = self.examine(index)
+        if problems or sample is None:
+            raise DataError("\n".join(problems))
+        return sample
+
+    @abstractmethod
+    def examine(self, index: int) -> tuple[Sample | None, list[str]]:
+        """Read one image with its annotations; return it, or None and a sentence for each problem of its files."""
 
 
 @runtime_checkable

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mtvision.data.base import SampleDataset
+from mtvision.data.base import ExaminedDataset
 from mtvision.data.classes import classes_from_names, read_classes
 from mtvision.data.files import Objects, Size, read_image
 from mtvision.errors import DataError
@@ -27,7 +27,7 @@ class Annotation(NamedTuple):
     objects: Objects | None
 
 
-class FileSet(SampleDataset):
+class FileSet(ExaminedDataset):
     """Images that are files, each with an id; a subclass reads their annotations."""
 
     def __init__(self, images: Sequence[Path], ids: Sequence[str], classes: Classes) -> None:
@@ -45,17 +45,6 @@ class FileSet(SampleDataset):
 
     def __len__(self) -> int:
         return len(self._ids)
-
-    def sample(self, index: int) -> Sample:
-        """Read one image with its annotations.
-
-        Raises:
-            DataError: with a sentence for each problem of its files.
-        """
-        sample, problems = self.examine(index)
-        if problems or sample is None:
-            raise DataError("\n".join(problems))
-        return sample
 
     def examine(self, index: int) -> tuple[Sample | None, list[str]]:
         """Read one image with its annotations; return it, or None and a sentence for each problem of its files."""

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtvision.data.base import SampleDataset, Subset
+from mtvision.data.base import ExaminedDataset, SampleDataset, Subset
 from mtvision.data.classes import classes_from_names, voc_classes
 from mtvision.data.coco import Coco
 from mtvision.data.coco_instances import parse_instances
@@ -106,7 +106,7 @@ def _from_coco(dataset: Any) -> SampleDataset:
     return whole if indices == list(range(len(whole))) else Subset(whole, indices)
 
 
-class _Pets(SampleDataset):
+class _Pets(ExaminedDataset):
     """OxfordIIITPet with its trimaps as masks."""
 
     classes = classes_from_names(["pet"])
@@ -118,17 +118,6 @@ class _Pets(SampleDataset):
 
     def __len__(self) -> int:
         return len(self._dataset)
-
-    def sample(self, index: int) -> Sample:
-        """Read one image with its mask.
-
-        Raises:
-            DataError: with a sentence for each problem of its files.
-        """
-        sample, problems = self.examine(index)
-        if problems or sample is None:
-            raise DataError("\n".join(problems))
-        return sample
 
     def examine(self, index: int) -> tuple[Sample | None, list[str]]:
         """Read one image with its mask; return it, or None and a sentence for each problem."""

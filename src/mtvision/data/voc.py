@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mtvision.data.base import SampleDataset
+from mtvision.data.base import ExaminedDataset
 from mtvision.data.classes import classes_from_names, read_classes, voc_classes
 from mtvision.data.files import read_image, read_mask, read_objects
 from mtvision.errors import DataError, did_you_mean
@@ -23,7 +23,7 @@ _HELD_OUT = {"train": ("val", "test"), "val": ("test",)}
 _IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png")
 
 
-class VOC(SampleDataset):
+class VOC(ExaminedDataset):
     """The images of one split of a Pascal VOC devkit folder (Everingham et al., 2010).
 
     The layout is ``JPEGImages/*.jpg``, ``Annotations/*.xml``, ``SegmentationClass/*.png`` and
@@ -67,17 +67,6 @@ class VOC(SampleDataset):
 
     def __len__(self) -> int:
         return len(self._ids)
-
-    def sample(self, index: int) -> Sample:
-        """Read one image with its annotations.
-
-        Raises:
-            DataError: with a sentence for each problem of its files.
-        """
-        sample, problems = self.examine(index)
-        if problems or sample is None:
-            raise DataError("\n".join(problems))
-        return sample
 
     def examine(self, index: int) -> tuple[Sample | None, list[str]]:
         """Read one image with its annotations; return it, or None and a sentence for each problem of its files."""

@@ -1,7 +1,6 @@
 """The best configurations once more: with fresh seeds, and on images that no choice was made on."""
 
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 
 import pandas as pd
@@ -9,10 +8,10 @@ import pandas as pd
 from mtvision.errors import ConfigError
 from mtvision.study.analysis.findings import Findings
 from mtvision.study.analysis.table import RunTable
-from mtvision.study.planning.runs import PlannedRun, runs_of
+from mtvision.study.planning.runs import runs_of
 from mtvision.study.running.claims import CONFIRMATION, DESIGN, EARLIER
 from mtvision.study.running.queue import Queue
-from mtvision.training.gain import CONFIDENCE, t_quantile
+from mtvision.training.gain import Estimate
 
 RECOMMENDED = "recommended"
 _ENOUGH = 3  # seeds for an interval; with two it is wider than any metric
@@ -43,11 +42,11 @@ def config_means(table: RunTable) -> pd.DataFrame:
     return means.sort_values("mean", ascending=not table.higher_is_better, kind="stable").reset_index(drop=True)
 
 
-def fresh_runs(queue: Queue, chosen: Mapping[str, Mapping[str, str]], seeds: int) -> list[PlannedRun]:
-    """Return a run for each configuration and fresh seed: those after the largest that the study has or had."""
+def fresh_seeds(queue: Queue, number: int) -> range:
+    """Return so many seeds: those after the largest that the study has or had."""
     used = [trial.user_attrs["seed"] for name in (DESIGN, EARLIER) for trial in queue.of_purpose(name).values()]
     first = max([*queue.definition.seeds, *used]) + 1
-    return runs_of(queue.definition, chosen.values(), range(first, first + seeds))
+    return range(first, first + number)
 
 
 def check_split(queue: Queue, split: str) -> None:
@@ -86,8 +85,9 @@ def confirmation_table(
     for name, levels in chosen.items():
         names = [run.name for run in runs_of(queue.definition, [levels], seeds)]
         own = [done[name] for name in names if name in done]
-        held_out = [float(one["result"]["held_out"].get(objective, math.nan)) for one in own]
-        low, high = _t_interval(held_out)
+        fresh = Estimate(tuple(one["value"] for one in own))
+        held_out = Estimate(tuple(float(one["result"]["held_out"].get(objective, math.nan)) for one in own))
+        low, high = (held_out.interval if len(own) >= _ENOUGH else None) or (math.nan, math.nan)
         same = means[(means[list(levels)] == pd.Series(levels)).all(axis=1)]
         rows.append(
             {
@@ -95,21 +95,10 @@ def confirmation_table(
                 **levels,
                 "n": len(own),
                 "selected": float(same["mean"].iloc[0]) if len(same) else math.nan,
-                "fresh": _mean([one["value"] for one in own]),
-                "held_out": _mean(held_out),
+                "fresh": fresh.mean if own else math.nan,
+                "held_out": held_out.mean if own else math.nan,
                 "low": low,
                 "high": high,
             }
         )
     return pd.DataFrame(rows)
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else math.nan
-
-
-def _t_interval(values: Sequence[float]) -> tuple[float, float]:
-    if len(values) < _ENOUGH or any(math.isnan(value) for value in values):
-        return math.nan, math.nan
-    half = t_quantile(CONFIDENCE, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-    return _mean(values) - half, _mean(values) + half

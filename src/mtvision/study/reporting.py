@@ -10,7 +10,7 @@ from mtvision.data.loader import build_dataset
 from mtvision.errors import ConfigError, MtvisionError
 from mtvision.study.analysis.findings import Findings
 from mtvision.study.analysis.table import FINISHED, RunTable
-from mtvision.study.confirm import confirmation_table, fresh_runs
+from mtvision.study.confirm import confirmation_table, fresh_seeds
 from mtvision.study.planning.definition import Definition
 from mtvision.study.planning.designs import SearchDesign
 from mtvision.study.planning.runs import config_of
@@ -55,18 +55,17 @@ def failures(queue: Queue) -> list[tuple[str, str]]:
     return [
         (name, trial.user_attrs["error"].splitlines()[0])
         for name, trial in queue.of_purpose(None).items()
-        if trial.state.name == "FAIL" and "error" in trial.user_attrs
+        if queue.has_failed(trial)
     ]
 
 
 def noted_confirmation(queue: Queue, table: RunTable) -> pd.DataFrame | None:
     """Return the table of the last confirmation, as far as it has come; None if there was none."""
-    noted = queue.noted_confirmation()
+    noted = queue.noted("confirmation")
     if noted is None:
         return None
     try:
-        runs = fresh_runs(queue, noted["chosen"], noted["seeds"])
-        return confirmation_table(queue, table, noted["chosen"], sorted({run.seed for run in runs}))
+        return confirmation_table(queue, table, noted["chosen"], fresh_seeds(queue, noted["seeds"]))
     except ConfigError as error:
         logger.warning("the confirmation of an earlier definition is left out: %s", error)
         return None

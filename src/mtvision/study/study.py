@@ -1,6 +1,7 @@
 """A study from its plan to its report."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,16 @@ import pandas as pd
 from mtvision.config import Config
 from mtvision.config_fields import parse_yaml
 from mtvision.data.loader import build_dataset
-from mtvision.errors import ConfigError, did_you_mean
-from mtvision.factory import build_model
+from mtvision.errors import ConfigError
 from mtvision.study.analysis.analyze import analyze
 from mtvision.study.analysis.findings import Findings
 from mtvision.study.analysis.table import RunTable
-from mtvision.study.confirm import candidates, check_split, confirmation_table, fresh_runs
+from mtvision.study.confirm import candidates, check_split, confirmation_table, fresh_seeds
 from mtvision.study.outside import TableStudy, read_runs
 from mtvision.study.planning.definition import Definition, load_definition, read_definition
-from mtvision.study.planning.plan import Plan, make_plan
+from mtvision.study.planning.plan import Plan, make_plan, objective_direction
 from mtvision.study.planning.probe import probe as measure
-from mtvision.study.planning.runs import planned_runs
+from mtvision.study.planning.runs import planned_runs, runs_of
 from mtvision.study.report.writing import ReportFiles, write_report
 from mtvision.study.reporting import study_content
 from mtvision.study.running.claims import CONFIRMATION
@@ -31,7 +31,6 @@ from mtvision.study.running.queue import Queue
 from mtvision.study.running.results import run_table
 from mtvision.study.running.storage import Storage
 from mtvision.study.running.worker import progress_line, summary_line, wait_for_runs, work_once
-from mtvision.training.evaluation import metric_directions
 from mtvision.training.progress import Reporter
 
 
@@ -73,7 +72,7 @@ class Study:
             "base": {} if base is None else base,
             "factors": {} if factors is None else factors,
             "design": design,
-            "seeds": list(map(_plain_seed, seeds)) if isinstance(seeds, Iterable) else seeds,
+            "seeds": seeds,
             "objective": objective,
             "budget": {} if budget is None else budget,
             "imports": imports if isinstance(imports, str) else list(imports or ()),
@@ -131,9 +130,7 @@ class Study:
         """
         plan = make_plan(self.definition)
         _ = self.higher_is_better  # an unknown objective is told before anything is measured
-        if not probe:
-            return plan
-        return make_plan(self.definition, measure(self.definition.base))
+        return replace(plan, probe=measure(self.definition.base)) if probe else plan
 
     def run(
         self,
@@ -263,11 +260,11 @@ class Study:
         build_dataset(self.definition.base, split)
         table = self._table(queue)
         chosen = candidates(analyze(table), top)
-        runs = fresh_runs(queue, chosen, seeds)
-        queue.note_confirmation({"chosen": {name: dict(levels) for name, levels in chosen.items()}, "seeds": seeds})
-        queue.add(runs, CONFIRMATION, split)
+        fresh = fresh_seeds(queue, seeds)
+        queue.note("confirmation", {"chosen": {name: dict(levels) for name, levels in chosen.items()}, "seeds": seeds})
+        queue.add(runs_of(self.definition, chosen.values(), fresh), CONFIRMATION, split)
         self._do(queue, folder, workers, progress)
-        return confirmation_table(queue, table, chosen, sorted({run.seed for run in runs}))
+        return confirmation_table(queue, table, chosen, fresh)
 
     @cached_property
     def higher_is_better(self) -> bool:
@@ -276,12 +273,7 @@ class Study:
         Raises:
             ConfigError: if the base config's model has no such metric.
         """
-        directions = {"score": True, "loss": False, **metric_directions(build_model(self.definition.base))}
-        if self.definition.objective not in directions:
-            suggestion = did_you_mean(self.definition.objective, directions)
-            known = f" There are: {', '.join(directions)}"
-            raise ConfigError([f"objective: no metric '{self.definition.objective}'.{suggestion or known}"])
-        return directions[self.definition.objective]
+        return objective_direction(self.definition)
 
     def _do(self, queue: Queue, folder: Path, workers: int, progress: bool) -> None:
         if workers == 1:
@@ -302,13 +294,7 @@ class Study:
     def _connect(self, folder: Path, storage: str | None, name: str | None) -> Queue:
         """Open the storage, and write the definition where it is new."""
         better = self.higher_is_better
-        opened = Storage(folder, storage)
-        queue = Queue(opened, name or folder.resolve().name, self.definition, higher_is_better=better)
+        queue = Queue(Storage(folder, storage), name or folder.resolve().name, self.definition, higher_is_better=better)
         note_definition(queue, folder)
         self.folder, self._queue = folder, queue
         return queue
-
-
-def _plain_seed(seed: Any) -> Any:
-    """Return NumPy's numbers as Python's; what is no number is told with the other problems."""
-    return seed.item() if hasattr(seed, "item") else seed

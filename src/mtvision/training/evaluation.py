@@ -176,6 +176,11 @@ def metric_directions(model: MultiTaskModel) -> dict[str, bool]:
     return directions
 
 
+def monitor_directions(model: MultiTaskModel) -> dict[str, bool]:
+    """Return what an epoch can be judged by, and whether more of it is better: ``score``, ``loss`` and the metrics."""
+    return {"score": True, "loss": False, **metric_directions(model)}
+
+
 def combined_score(model: MultiTaskModel, metrics: Mapping[str, float]) -> float:
     """Return the mean of the tasks' main metrics; a task that could not be scored is left out, NaN if none could."""
     main = [metrics[f"{name}/{model.task(name).main_metric}"] for name in model.tasks]

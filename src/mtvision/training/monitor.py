@@ -7,7 +7,7 @@ from typing import Any
 from mtvision.config_sections import TrainingConfig
 from mtvision.errors import ConfigError, did_you_mean
 from mtvision.model import MultiTaskModel
-from mtvision.training.evaluation import metric_directions
+from mtvision.training.evaluation import monitor_directions
 
 
 class Monitor:
@@ -26,7 +26,7 @@ class Monitor:
     """
 
     def __init__(self, model: MultiTaskModel, settings: TrainingConfig) -> None:
-        directions = {"score": True, "loss": False, **metric_directions(model)}
+        directions = monitor_directions(model)
         _check_names(model, settings, directions)
         self.name = settings.monitor
         self.higher_is_better = directions[self.name]

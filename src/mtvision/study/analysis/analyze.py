@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from mtvision.errors import ConfigError
-from mtvision.study.analysis.cells import read_cells
+from mtvision.study.analysis.cells import Cells, read_cells
 from mtvision.study.analysis.checks import check_results
 from mtvision.study.analysis.effects import estimate_effects
 from mtvision.study.analysis.findings import Findings
@@ -49,8 +49,6 @@ def analyze(
     )
     axes = default_axes(table.finished) if pareto_axes is None else dict(pareto_axes)
     recommended = recommend(table, effects)
-    few = len(cells.configs) < FEWEST
-    too_few = f"importance: {len(cells.configs)} configurations are too few, at least {FEWEST} are needed"
     return Findings(
         table=table,
         aliasing=aliasing,
@@ -65,6 +63,11 @@ def analyze(
         best=best_config(table, cells),
         recommended=recommended,
         recommended_runs=runs_with(table, recommended),
-        flags=(*check_results(table), *([too_few] if few else [])),
+        flags=(*check_results(table), *_too_few(cells)),
         expected=expect(table, cells, recommended),
     )
+
+
+def _too_few(cells: Cells) -> list[str]:
+    number = len(cells.configs)
+    return [f"importance: {number} configurations are too few, at least {FEWEST} are needed"] if number < FEWEST else []

@@ -24,34 +24,9 @@ from mtvision.study.analysis.contrasts import (
 from mtvision.study.analysis.main_effects import MainEffects
 from mtvision.study.analysis.sentences import effect_sentence, interaction_sentence
 
-EFFECT_COLUMNS = (
-    "factor",
-    "level",
-    "base",
-    "effect",
-    "low",
-    "high",
-    "low_all",
-    "high_all",
-    "pairs",
-    "method",
-    "shown",
-    "sentence",
-)
-INTERACTION_COLUMNS = (
-    "factor_a",
-    "level_a",
-    "factor_b",
-    "level_b",
-    "effect",
-    "low",
-    "high",
-    "low_all",
-    "high_all",
-    "pairs",
-    "shown",
-    "sentence",
-)
+_NUMBERS = ("effect", "low", "high", "low_all", "high_all")
+EFFECT_COLUMNS = ("factor", "level", "base", *_NUMBERS, "pairs", "method", "shown", "sentence")
+INTERACTION_COLUMNS = ("factor_a", "level_a", "factor_b", "level_b", *_NUMBERS, "pairs", "shown", "sentence")
 
 
 @dataclass(frozen=True)

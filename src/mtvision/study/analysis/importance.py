@@ -55,26 +55,30 @@ def importances(
     Raises:
         ConfigError: if there is no such evaluator.
     """
-    if evaluator not in EVALUATORS:
-        known = ", ".join(EVALUATORS)
-        raise ConfigError(
-            [f"importance: no evaluator '{evaluator}'; known: {known}.{did_you_mean(evaluator, EVALUATORS)}"]
-        )
+    _check(evaluator)
     columns = _columns(cells, together)
     varying = columns.loc[:, columns.nunique() > 1]
     if len(cells.configs) < FEWEST or varying.empty or np.ptp(cells.means) == 0:
         return pd.DataFrame(columns=list(IMPORTANCE_COLUMNS))
     direction = "maximize" if higher_is_better else "minimize"
     whole = _shares(varying, cells.means, direction, _evaluator(evaluator, _TREES, seed, len(varying)))
+    quick = _evaluator(evaluator, _FEWER_TREES, seed, len(varying))
     generator = np.random.default_rng(seed)
     drawn = [generator.integers(len(varying), size=len(varying)) for _ in range(resamples)]
-    quick = _evaluator(evaluator, _FEWER_TREES, seed, len(varying))
     spread = [_shares(varying.iloc[rows], cells.means[rows], direction, quick) for rows in drawn]
     low, high = np.nanquantile(np.array(spread), [0.025, 0.975], axis=0)
     found = pd.DataFrame(dict(zip(IMPORTANCE_COLUMNS, (list(varying), whole, low, high), strict=True)))
     fixed = [(name, 0.0, np.nan, np.nan) for name in columns if name not in varying]
     found = found.sort_values("importance", ascending=False, kind="stable")
     return pd.DataFrame([*found.itertuples(index=False, name=None), *fixed], columns=list(IMPORTANCE_COLUMNS))
+
+
+def _check(evaluator: str) -> None:
+    if evaluator not in EVALUATORS:
+        known = ", ".join(EVALUATORS)
+        raise ConfigError(
+            [f"importance: no evaluator '{evaluator}'; known: {known}.{did_you_mean(evaluator, EVALUATORS)}"]
+        )
 
 
 def _columns(cells: Cells, together: Sequence[Sequence[str]]) -> pd.DataFrame:

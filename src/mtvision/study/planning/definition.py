@@ -1,6 +1,6 @@
 """What a study is: its base config, factors, design, seeds, objective and budget; from Python or from YAML."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -46,6 +46,14 @@ class _Settings(Section):
     objective: str = "score"
     budget: Budget = Budget()
     imports: list[str] = Field(default=[])
+
+    @field_validator("seeds", mode="before")
+    @classmethod
+    def _plain(cls, seeds: Any) -> Any:
+        """Take any sequence, and NumPy's numbers; what is no number is told with the other problems."""
+        if not isinstance(seeds, Iterable) or isinstance(seeds, str):
+            return seeds
+        return [seed.item() if hasattr(seed, "item") else seed for seed in seeds]
 
     @field_validator("seeds")
     @classmethod

@@ -55,6 +55,12 @@ class Factor:
         """Labels of the levels."""
         return tuple(level.label for level in self.levels)
 
+    @property
+    def base_first(self) -> tuple[str, ...]:
+        """Labels of the levels, that of the base level first."""
+        base = self.labels[self.base]
+        return (base, *(label for label in self.labels if label != base))
+
 
 def read_factors(base: Config, given: Mapping[str, Any]) -> tuple[Factor, ...]:
     """Read factors and check every level against the base config.

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from mtvision.errors import ConfigError, did_you_mean
+from mtvision.factory import build_model
 from mtvision.study.planning.aliasing import Aliasing, check_aliasing
 from mtvision.study.planning.definition import Definition
 from mtvision.study.planning.designs import SearchDesign
@@ -12,6 +14,7 @@ from mtvision.study.planning.factors import Factor
 from mtvision.study.planning.probe import Probe, duration
 from mtvision.study.planning.runs import PlannedRun, build_design, planned_runs
 from mtvision.text_table import text_table
+from mtvision.training.evaluation import monitor_directions
 
 _RUNS_SHOWN, _PAIRS_SHOWN = 12, 6
 
@@ -104,6 +107,20 @@ def make_plan(definition: Definition, probe: Probe | None = None) -> Plan:
     return Plan(tuple(runs), number, aliasing, probe, definition.budget.hours, definition.factors)
 
 
+def objective_direction(definition: Definition) -> bool:
+    """Return whether more of the objective is better, as its metric says.
+
+    Raises:
+        ConfigError: if the base config's model has no such metric.
+    """
+    directions = monitor_directions(build_model(definition.base))
+    if definition.objective not in directions:
+        suggestion = did_you_mean(definition.objective, directions)
+        known = f" There are: {', '.join(directions)}"
+        raise ConfigError([f"objective: no metric '{definition.objective}'.{suggestion or known}"])
+    return directions[definition.objective]
+
+
 def design_table(runs: Sequence[PlannedRun], factors: Sequence[Factor]) -> pd.DataFrame:
     """Return the labels of all levels, a row a run."""
     return pd.DataFrame([dict(run.levels) for run in runs], columns=[factor.name for factor in factors])
@@ -111,13 +128,7 @@ def design_table(runs: Sequence[PlannedRun], factors: Sequence[Factor]) -> pd.Da
 
 def labels_of(definition: Definition) -> dict[str, tuple[str, ...]]:
     """Return the labels of the levels by factor, that of the base level first."""
-    return {
-        factor.name: (
-            factor.labels[factor.base],
-            *(label for label in factor.labels if label != factor.labels[factor.base]),
-        )
-        for factor in definition.factors
-    }
+    return {factor.name: factor.base_first for factor in definition.factors}
 
 
 def _same_sentence(run: PlannedRun) -> str:

@@ -57,6 +57,11 @@ def attributes_of(run: PlannedRun, purpose: str, split: str | None) -> dict[str,
     return {"run": run.name, "levels": dict(run.levels), "seed": run.seed, "purpose": purpose, "split": split}
 
 
+def identity_of(trial: Any) -> dict[str, Any]:
+    """Return what `attributes_of` put into a trial, without what came out."""
+    return {key: trial.user_attrs[key] for key in ("run", "levels", "seed", "purpose", "split")}
+
+
 def lives(worker: Mapping[str, Any]) -> bool:
     """Tell whether a worker of this machine is still there: a process with its number that began when it did."""
     try:

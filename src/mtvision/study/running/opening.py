@@ -23,7 +23,7 @@ def note_definition(queue: Queue, folder: Path) -> None:
     Raises:
         ConfigError: with each difference.
     """
-    new, old = queue.definition.dump(), queue.noted_definition()
+    new, old = queue.definition.dump(), queue.noted("definition")
     if old is not None:
         fixed = ("base", "objective", "factors") if isinstance(queue.design, SearchDesign) else ("base", "objective")
         free = [f"base.{key}" for key in FREE_TO_CHANGE]
@@ -36,7 +36,7 @@ def note_definition(queue: Queue, folder: Path) -> None:
                 ]
             )
     if old != new:
-        queue.note_definition()
+        queue.note("definition", new)
     queue.definition.save(folder / DEFINITION)
 
 

@@ -18,7 +18,17 @@ import psutil
 from mtvision.study.planning.definition import Definition
 from mtvision.study.planning.designs import SearchDesign
 from mtvision.study.planning.runs import PlannedRun, build_design, config_of, digest, planned_runs, undone_runs
-from mtvision.study.running.claims import CONFIRMATION, DESIGN, EARLIER, Claim, Count, attributes_of, lives, quiet
+from mtvision.study.running.claims import (
+    CONFIRMATION,
+    DESIGN,
+    EARLIER,
+    Claim,
+    Count,
+    attributes_of,
+    identity_of,
+    lives,
+    quiet,
+)
 from mtvision.study.running.storage import Storage
 from mtvision.training.history import without_nan
 
@@ -44,36 +54,27 @@ class Queue:
         self.storage, self.definition, self.name = storage, definition, name
         self.design = build_design(definition)
         self.planned = {run.name: run for run in planned_runs(definition)}
-        startup = self.design.startup if isinstance(self.design, SearchDesign) else 0
-        pruning = isinstance(self.design, SearchDesign) and self.design.pruning
+        search = self.design if isinstance(self.design, SearchDesign) else None
+        self._startup = search.startup if search is not None else 0
+        pruning = search is not None and search.pruning
         with storage.exclusive(), quiet():
             self._study = optuna.create_study(
                 storage=storage.optuna,
                 study_name=name,
                 direction="maximize" if higher_is_better else "minimize",
                 load_if_exists=True,
-                pruner=optuna.pruners.MedianPruner(startup, 1) if pruning else optuna.pruners.NopPruner(),
+                pruner=optuna.pruners.MedianPruner(self._startup, 1) if pruning else optuna.pruners.NopPruner(),
             )
-        self._states = optuna.trial.TrialState
-        self._optuna = optuna
+        self._optuna, self._states = optuna, optuna.trial.TrialState
 
-    def noted_definition(self) -> dict[str, Any] | None:
-        """Return what the storage has of the study's definition, None if it is new."""
-        noted: dict[str, Any] | None = self._study.user_attrs.get("definition")
+    def noted(self, key: str) -> dict[str, Any] | None:
+        """Return what was last noted of the study as a whole, such as its ``definition``; None if nothing was."""
+        noted: dict[str, Any] | None = self._study.user_attrs.get(key)
         return noted
 
-    def note_definition(self) -> None:
-        """Put the study's definition beside its runs, for workers elsewhere."""
-        self._study.set_user_attr("definition", self.definition.dump())
-
-    def noted_confirmation(self) -> dict[str, Any] | None:
-        """Return which configurations were last chosen to be confirmed, None if none were."""
-        noted: dict[str, Any] | None = self._study.user_attrs.get("confirmation")
-        return noted
-
-    def note_confirmation(self, chosen: Mapping[str, Any]) -> None:
-        """Remember which configurations are being confirmed."""
-        self._study.set_user_attr("confirmation", dict(chosen))
+    def note(self, key: str, content: Mapping[str, Any]) -> None:
+        """Put something beside the runs, for workers elsewhere and later calls."""
+        self._study.set_user_attr(key, dict(content))
 
     def trials(self) -> dict[str, Any]:
         """Return by run the last trial of each; one that was cut off is followed by another."""
@@ -106,7 +107,7 @@ class Queue:
     def retry_failed(self) -> int:
         """Put failed runs into the queue once more; return how many."""
         with self.storage.exclusive():
-            failed = [trial for trial in self.of_purpose(None).values() if self._has_failed(trial)]
+            failed = [trial for trial in self.of_purpose(None).values() if self.has_failed(trial)]
             for trial in failed:
                 self._again(trial)
         return len(failed)
@@ -118,7 +119,7 @@ class Queue:
             self._replace_cut_off()
             spent = self.is_spent()
             for trial in self.of_purpose(CONFIRMATION if spent else None).values():
-                if trial.state == self._states.WAITING and self._taken(trial):
+                if trial.state == self._states.WAITING and self.storage.take(trial._trial_id):
                     return self._claimed(self._optuna.trial.Trial(self._study, trial._trial_id))
             return self._proposed() if isinstance(self.design, SearchDesign) and not spent else None
 
@@ -161,7 +162,7 @@ class Queue:
         states = self._states
         trials = list(self.of_purpose(purpose).values())
         of_state = {state: sum(trial.state == state for trial in trials) for state in states}
-        failed = sum(self._has_failed(trial) for trial in trials)
+        failed = sum(self.has_failed(trial) for trial in trials)
         unchosen = self._unchosen(trials) if purpose in (None, DESIGN) else 0
         return Count(
             of_state[states.COMPLETE],
@@ -183,23 +184,13 @@ class Queue:
     def _me(self) -> dict[str, Any]:
         return {"host": socket.gethostname(), "pid": os.getpid(), "began": psutil.Process().create_time()}
 
-    def _add(self, attributes: Mapping[str, Any], intermediate: Mapping[int, float] | None = None, **more: Any) -> None:
-        self._study.add_trial(
-            self._optuna.trial.create_trial(
-                state=more.pop("state", self._states.WAITING),
-                user_attrs=dict(attributes),
-                intermediate_values=dict(intermediate or {}),
-                **more,
-            )
-        )
+    def _add(self, attributes: Mapping[str, Any], **trial: Any) -> None:
+        values = {"state": self._states.WAITING, **trial}
+        self._study.add_trial(self._optuna.trial.create_trial(user_attrs=dict(attributes), **values))
 
     def _again(self, trial: Any) -> None:
-        kept = ("run", "levels", "seed", "purpose", "split")
-        attributes = {key: trial.user_attrs[key] for key in kept}
-        self._add(attributes, trial.intermediate_values, params=trial.params, distributions=trial.distributions)
-
-    def _taken(self, trial: Any) -> bool:
-        return bool(self.storage.optuna.set_trial_state_values(trial._trial_id, self._states.RUNNING))
+        kept = ("intermediate_values", "params", "distributions")
+        self._add(identity_of(trial), **{name: getattr(trial, name) for name in kept})
 
     def _claimed(self, trial: Any) -> Claim:
         attributes = trial.user_attrs
@@ -214,14 +205,13 @@ class Queue:
         known = self.trials()
         if not self._unchosen(list(known.values())):
             return None
-        factors = self.definition.factors
         for _ in range(_MOST_REPEATS):
             self._study.sampler = self._sampler()
             trial = self._study.ask()
-            levels = {factor.name: trial.suggest_categorical(factor.name, list(factor.labels)) for factor in factors}
+            levels = self._suggested(trial)
             seed = self.definition.seeds[len(known) % len(self.definition.seeds)]
             config = config_of(self.definition, levels, seed)
-            name = digest(config, factors)
+            name = digest(config, self.definition.factors)
             if name not in known:
                 return self._as_claim(trial, PlannedRun(name, levels, seed, config))
             self._repeat(trial, known[name])
@@ -231,21 +221,23 @@ class Queue:
             logger.warning("the search has run every configuration that there is; it ends here")
             return None
         self._study.enqueue_trial(dict(undone.levels))
-        return self._as_claim(self._study.ask(), undone)
+        trial = self._study.ask()
+        self._suggested(trial)
+        return self._as_claim(trial, undone)
+
+    def _suggested(self, trial: Any) -> dict[str, str]:
+        factors = self.definition.factors
+        return {factor.name: trial.suggest_categorical(factor.name, list(factor.labels)) for factor in factors}
 
     def _as_claim(self, trial: Any, run: PlannedRun) -> Claim:
-        for factor in self.definition.factors:
-            trial.suggest_categorical(factor.name, list(factor.labels))
         for key, value in attributes_of(run, DESIGN, None).items():
             trial.set_user_attr(key, value)
         return self._claimed(trial)
 
     def _sampler(self) -> Any:
         """Return a sampler that draws by what is known so far, so that workers do not all draw alike."""
-        number = len(self._study.get_trials(deepcopy=False))
-        startup = self.design.startup if isinstance(self.design, SearchDesign) else 0
-        seed = (self.definition.base.system.seed + number) % 2**32
-        return self._optuna.samplers.TPESampler(n_startup_trials=startup, constant_liar=True, seed=seed)
+        seed = (self.definition.base.system.seed + len(self._study.get_trials(deepcopy=False))) % 2**32
+        return self._optuna.samplers.TPESampler(n_startup_trials=self._startup, constant_liar=True, seed=seed)
 
     def _repeat(self, trial: Any, before: Any) -> None:
         """Tell the search of a result that is known; where it is not yet, of none."""
@@ -261,7 +253,8 @@ class Queue:
         chosen: int = sum(self.purpose_of(trial) == DESIGN for trial in trials)
         return max(limit - chosen, 0)
 
-    def _has_failed(self, trial: Any) -> bool:
+    def has_failed(self, trial: Any) -> bool:
+        """Tell whether a trial has ended with an error."""
         return bool(trial.state == self._states.FAIL and "error" in trial.user_attrs)
 
     def _bury_dead(self) -> None:
@@ -275,15 +268,14 @@ class Queue:
 
     def _replace_cut_off(self) -> None:
         for trial in self.trials().values():
-            if trial.state != self._states.FAIL or self._has_failed(trial):
+            if trial.state != self._states.FAIL or self.has_failed(trial):
                 continue
             deaths = self._deaths(trial)
             if deaths < _MOST_DEATHS:
                 self._again(trial)
                 continue
-            kept = {key: trial.user_attrs[key] for key in ("run", "levels", "seed", "purpose", "split")}
             error = f"its worker died {deaths} times at the same place (out of memory?)"
-            self._add({**kept, "error": error}, state=self._states.FAIL)
+            self._add({**identity_of(trial), "error": error}, state=self._states.FAIL)
 
     def _deaths(self, last: Any) -> int:
         """Return how often a run's worker has died since the last epoch that it came through."""

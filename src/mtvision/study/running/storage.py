@@ -49,6 +49,12 @@ class Storage:
         with self._folder_lock:  # Optuna creates its tables without looking whether another process does
             self.optuna: Any = _connect(optuna, resolved, url, options, grace)
 
+    def take(self, trial_id: int) -> bool:
+        """Make a waiting trial a running one; tell whether it was this process that did."""
+        from optuna.trial import TrialState
+
+        return bool(self.optuna.set_trial_state_values(trial_id, TrialState.RUNNING))
+
     @contextmanager
     def exclusive(self) -> Iterator[None]:
         """Keep all other workers of the study out, on this machine and on others; given up when this process ends."""

@@ -53,12 +53,12 @@ class _Reports(Callback):
 
     def on_epoch_end(self, trainer: "Trainer", row: Row) -> None:
         """Report the objective, and ask whether to go on."""
-        self.rows = [*trainer.history]
         value = row.get(f"val/{self.objective}", math.nan)
         if not math.isnan(value):
             with quiet():  # an epoch that is done again after a kill was reported before
                 self.claim.trial.report(value, row["epoch"])
         if self.claim.purpose == DESIGN and self.claim.trial.should_prune():
+            self.rows = [*trainer.history]
             raise _PrunedError
 
 
@@ -173,7 +173,7 @@ def _signs_of_life(queue: Queue, claim: Claim, lost: threading.Event) -> Iterato
         thread.join()
 
 
-def summary_line(claim: Claim, queue: Queue, workers: int = 1) -> str:
+def summary_line(claim: Claim, queue: Queue) -> str:
     """Return how a run has ended and how far the study is, with the time left."""
     trial = queue.trials()[claim.run.name]
     attributes = trial.user_attrs
@@ -184,7 +184,7 @@ def summary_line(claim: Claim, queue: Queue, workers: int = 1) -> str:
     else:
         outcome = trial.state.name.lower()
     levels = ", ".join(f"{name.rpartition('.')[2]}={label}" for name, label in claim.run.levels.items())
-    return f"{claim.run.name} (seed {claim.run.seed}; {levels}): {outcome}\n{progress_line(queue, workers)}"
+    return f"{claim.run.name} (seed {claim.run.seed}; {levels}): {outcome}\n{progress_line(queue)}"
 
 
 def progress_line(queue: Queue, workers: int = 1) -> str:
@@ -199,9 +199,8 @@ def progress_line(queue: Queue, workers: int = 1) -> str:
 
 
 def _seconds_left(queue: Queue, runs: int, workers: int) -> float:
-    seconds = sorted(
-        _seconds(trial.user_attrs) for trial in queue.of_purpose(None).values() if _seconds(trial.user_attrs)
-    )
+    all_seconds = (_seconds(trial.user_attrs) for trial in queue.of_purpose(None).values())
+    seconds = sorted(filter(None, all_seconds))
     return seconds[len(seconds) // 2] * runs / workers if seconds else 0.0
 
 
