@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mtvision.data import check
+from mtvision.types import Sample
+
 Object = tuple[str, tuple[object, object, object, object]]
 
 
@@ -56,6 +59,11 @@ def write_item(root: Path, name: str, size: tuple[int, int] = (20, 30)) -> None:
     mask[0] = 255
     write_mask(root / "SegmentationClass" / f"{name}.png", mask)
     write_xml(root / "Annotations" / f"{name}.xml", [("cat", (5, 3, 10, 8))])
+
+
+def errors_of(dataset: Sequence[Sample]) -> list[str]:
+    """Return what is wrong with the items of a data set, without what only looks odd in one of three images."""
+    return [str(finding) for finding in check(dataset, duplicates=False).errors]
 
 
 @pytest.fixture

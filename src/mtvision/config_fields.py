@@ -215,6 +215,20 @@ ImageSize = Annotated[
 ]
 
 
+def _read_scales(value: Any) -> Any:
+    """Return the smallest and the largest factor of a list."""
+    if not isinstance(value, list | tuple) or len(value) != 2:
+        raise sentence_error(f"must be [smallest, largest], such as [0.75, 1.25], got {value!r}")
+    if all(isinstance(item, int | float) for item in value) and value[0] > value[1]:
+        raise sentence_error(f"must be [smallest, largest], got {value!r}")
+    return tuple(float(item) if type(item) is int else item for item in value)
+
+
+Scales = Annotated[
+    tuple[Annotated[float, Field(ge=0.1, le=4)], Annotated[float, Field(ge=0.1, le=4)]], BeforeValidator(_read_scales)
+]
+
+
 class _Loader(yaml.SafeLoader):
     """The safe loader, with 1e-3 read as a number as in YAML 1.2 and refusing a key that is written twice."""
 
@@ -245,8 +259,9 @@ def parse_yaml(source: Path | str) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
         raise ConfigError([f"{source}: cannot be read ({reason})"]) from None
-    except yaml.YAMLError as error:
-        raise ConfigError([f"{source}: not valid YAML: {' '.join(str(error).split())}"]) from None
+    except (yaml.YAMLError, ValueError, AttributeError, RecursionError) as error:
+        # The last three: of the loader, for a date or number that is none, and for brackets without end.
+        raise ConfigError([f"{source}: not valid YAML: {' '.join(str(error).split())[:300]}"]) from None
     if isinstance(source, Path) and not isinstance(content, dict):
         raise ConfigError([f"{source}: expected a mapping with the sections system, model, training and data"])
     return content

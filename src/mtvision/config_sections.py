@@ -17,7 +17,7 @@ from pydantic_core import InitErrorDetails
 
 from mtvision import registries
 from mtvision.config_errors import error_details, problem
-from mtvision.config_fields import ImageSize, In, InSum, LenientPath
+from mtvision.config_fields import ImageSize, In, InSum, LenientPath, Scales
 from mtvision.errors import ConfigError
 from mtvision.registry import Component
 
@@ -213,9 +213,31 @@ class DataConfig(Section):
 
     dataset: Annotated[Component, In(registries.DATASETS)] = Component("voc")
     dataset_root: LenientPath = Path("./data/VOC2012")
+    exclude: LenientPath | None = Field(
+        default=None, description="list of ids of images to leave out, as mtv.data.check writes it"
+    )
+    on_error: Literal["raise", "skip"] = Field(
+        default="raise", description="skip: an image that cannot be read is left out and named, in training replaced"
+    )
     image_size: ImageSize = (256, 256)
+    multi_scale: Scales | None = Field(
+        default=None, description="[smallest, largest]: each batch of training is image_size times a factor from there"
+    )
     preprocessing: Annotated[Component, In(registries.PREPROCESSING)] = Component("standardize")
     augmentation_level: Annotated[Component, In(registries.AUGMENTATIONS)] = Component("basic")
+    mixes: list[Annotated[Component, In(registries.MIXES)]] = Field(
+        default=[], description="several images put together to one: mosaic, mixup, copy_paste"
+    )
+    calm_epochs: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="epochs at the end without mixes, and with basic in place of a stronger augmentation"
+    )
+    sampler: Annotated[Component, In(registries.SAMPLERS)] = Field(
+        default=Component("uniform"), description="which images an epoch of training has"
+    )
+    cache: bool | LenientPath = Field(
+        default=False,
+        description="keep decoded and resized training images on disk; a path: the folder to keep them in",
+    )
     num_workers: Annotated[int, Field(ge=0)] = 0
 
     @field_validator("preprocessing", mode="after")

@@ -4,6 +4,8 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+_MOST_CHOICES = 24  # in a sentence
+
 
 class MtvisionError(Exception):
     """Base of all errors that mtvision raises on purpose."""
@@ -45,6 +47,18 @@ class TrainingError(MtvisionError, RuntimeError):
 def _sentence(message: str, kind: type[MtvisionError]) -> str:
     """Return the end of a traceback's text, as which a loader's worker process hands an error on; else all of it."""
     return message.rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].rstrip()
+
+
+def choices_hint(word: str, choices: Iterable[str]) -> str:
+    """Return the end of a sentence on a word that is none of the choices: the nearest one, and the first 24.
+
+    Example:
+        >>> choices_hint("kat", ["cat", "dog"])
+        ". Did you mean 'cat'? Known: cat, dog"
+    """
+    names = list(choices)
+    known = ", ".join(names[:_MOST_CHOICES]) + (", ..." if len(names) > _MOST_CHOICES else "")
+    return f".{did_you_mean(word, names)} Known: {known}"
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

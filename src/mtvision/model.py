@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from mtvision.data.augment import resize_only
+from mtvision.data.augmentation.presets import resize_only
 from mtvision.data.images import ImageSource, as_sample
-from mtvision.data.loader import collate
+from mtvision.data.loading.collating import collate
 from mtvision.description import ModelDescription, describe_model
 from mtvision.errors import ConfigError, did_you_mean
 from mtvision.layers.features import check_features

@@ -53,6 +53,12 @@ PREPROCESSING: Registry[Any] = Registry("preprocessing", ())
 AUGMENTATIONS: Registry[Callable[[Sample, int], Sample]] = Registry("augmentation", ("image_size",))
 """``factory(image_size) -> transform``: ``transform(sample, seed) -> Sample`` of size ``image_size`` (H, W)."""
 
+MIXES: Registry[Any] = Registry("mix", ())
+"""``factory() -> Mix``: puts several samples together to one; see `data.mixing.Mix`."""
+
+SAMPLERS: Registry[Any] = Registry("sampler", ("dataset", "batch_size"))
+"""``factory(dataset, batch_size) -> Order``: which samples an epoch has, in which order; see `data.orders.Order`."""
+
 SCHEDULES: Registry[Schedule] = Registry("learning-rate schedule", ("epochs",))
 """``factory(epochs) -> schedule``: ``schedule(epoch: float) -> factor`` of the base learning rate."""
 

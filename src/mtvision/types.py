@@ -5,7 +5,7 @@ Boxes are ``xyxy`` in pixels with continuous edges: a box that covers exactly th
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple, Protocol, TypeAlias, TypedDict, runtime_checkable
 
 import numpy as np
@@ -15,6 +15,8 @@ from torch import Tensor
 
 VOID = 255
 """Mask value of pixels that count neither in a loss nor in a metric."""
+
+_SMALL = 16384  # bytes of a tensor that travels faster in the message than in shared memory
 
 STANDARD_TASKS = ("seg", "det")
 """The names of the two tasks whose annotations have fields of their own in `Sample`."""
@@ -96,6 +98,9 @@ class Sample:
             integer with 255 = void. Transforms move the pixels (by nearest neighbours: values never mix) and leave the
             values as they are, so a vector does not turn with its image.
         values: annotations of the image as a whole, of any shape; no transform touches them.
+        instances: uint8 or uint16 ``(H, W)``, which object is seen at a pixel: ``k + 1`` for the object of row ``k`` of
+            ``boxes``, 0 for none; None where that is not known. An object may have no pixel. Transforms use it to keep
+            boxes tight and to cut objects out; it is no target.
     """
 
     image: NDArray[np.uint8]
@@ -107,6 +112,7 @@ class Sample:
     original_size: tuple[int, int]
     maps: Mapping[str, NDArray[Any] | None] = field(default_factory=dict)
     values: Mapping[str, NDArray[Any] | None] = field(default_factory=dict)
+    instances: NDArray[np.uint8 | np.uint16] | None = None
 
 
 @dataclass(slots=True)
@@ -123,6 +129,7 @@ class Batch:
         image_sizes: ``(H, W)`` of each image as stored.
         truths: by task name, at the original size, one entry an image: ``seg`` int64 ``(H, W)`` or None, ``det`` a
             `DetectionTarget` or None, further names as in ``targets``. Empty in training, where nothing is scored.
+        skipped: a sentence for each image that could not be read, where ``data.on_error`` is ``skip``.
     """
 
     images: Tensor
@@ -130,6 +137,7 @@ class Batch:
     image_ids: list[str]
     image_sizes: list[tuple[int, int]]
     truths: dict[str, list[Any]]
+    skipped: list[str] = field(default_factory=list)
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
         """Return the batch with images and targets on ``device``; ``truths`` stay where they are until scored."""
@@ -139,17 +147,49 @@ class Batch:
         """Return the batch with images and targets in page-locked memory (called by ``DataLoader``)."""
         return self._map(lambda tensor: tensor.pin_memory())
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the fields, small tensors as arrays.
+
+        From a worker each tensor comes in a block of shared memory of its own, and the boxes of 64 images are 192
+        tensors: that alone would take longer than to load the images.
+        """
+        return {each.name: _map_tensors(getattr(self, each.name), _as_array_if_small) for each in fields(self)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the fields, arrays as tensors again."""
+        for name, value in state.items():
+            setattr(self, name, _map_arrays(value))
+
     def _map(self, function: Callable[[Tensor], Tensor]) -> "Batch":
         return replace(self, images=function(self.images), targets=_map_tensors(self.targets, function))
 
 
-def _map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
+def _map_tensors(value: Any, function: Callable[[Tensor], Any]) -> Any:
     if isinstance(value, Tensor):
         return function(value)
     if isinstance(value, Mapping):
         return {key: _map_tensors(item, function) for key, item in value.items()}
     if isinstance(value, list):
         return [_map_tensors(item, function) for item in value]
+    return value
+
+
+class _SmallTensor(NamedTuple):
+    values: NDArray[Any]
+
+
+def _as_array_if_small(tensor: Tensor) -> Any:
+    is_small = tensor.device.type == "cpu" and not tensor.requires_grad and tensor.nbytes <= _SMALL
+    return _SmallTensor(tensor.numpy()) if is_small and tensor.dtype != torch.bfloat16 else tensor
+
+
+def _map_arrays(value: Any) -> Any:
+    if isinstance(value, _SmallTensor):
+        return torch.from_numpy(value.values if value.values.flags.writeable else value.values.copy())
+    if isinstance(value, Mapping):
+        return {key: _map_arrays(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_map_arrays(item) for item in value]
     return value
 
 

@@ -13,9 +13,10 @@ from pydantic import ValidationError
 
 from mtvision.config import Config
 from mtvision.data import Shapes
-from mtvision.data.augment import Augmentation, _compose, resize_only
+from mtvision.data.augmentation.augment import Augmentation, _compose
+from mtvision.data.augmentation.occlusion import hide
+from mtvision.data.augmentation.presets import resize_only
 from mtvision.data.geometry import resize
-from mtvision.data.occlusion import hide
 from mtvision.errors import ConfigError
 from mtvision.registries import AUGMENTATIONS
 from mtvision.registry import Component
@@ -56,7 +57,7 @@ def flip_always(library):
 
 @pytest.fixture(scope="module")
 def library():
-    from mtvision.data.augment import _load_library
+    from mtvision.data.augmentation.augment import _load_library
 
     return _load_library()
 
@@ -292,7 +293,7 @@ def test_importing_the_data_layer_loads_no_image_library_and_asks_no_network():
         "import os, sys, mtvision.data\n"
         "names = {'albumentations', 'cv2', 'PIL', 'torchvision', 'timm', 'matplotlib', 'defusedxml'}\n"
         "heavy = names & set(sys.modules)\n"
-        "from mtvision.data.augment import _load_library\n"
+        "from mtvision.data.augmentation.augment import _load_library\n"
         "_load_library()\n"
         "print(sorted(heavy), os.environ['NO_ALBUMENTATIONS_UPDATE'])"
     )

@@ -12,9 +12,9 @@ from pycocotools.coco import COCO
 
 import mtvision as mtv
 from coco_folder import SIZE, counts_of, instances, read, read_with, text_of, write
-from devkit_folder import write_image
-from mtvision.data import Coco, Shapes, check
-from mtvision.data.regions import Layer, paint, polygon_problem, polygon_region
+from devkit_folder import errors_of, write_image
+from mtvision.data import Coco, Shapes
+from mtvision.data.readers.regions import Layer, paint, polygon_problem, polygon_region
 from mtvision.errors import DataError
 from mtvision.registries import DATASETS
 from mtvision.types import Sample
@@ -24,7 +24,7 @@ def test_boxes_masks_crowds_and_order(tmp_path: Path):
     dataset = read(tmp_path, instances())
     assert dataset.image_ids == ["3", "7"]
     assert dataset.classes == mtv.Classes(("background", "dog", "cat"), ("dog", "cat"))
-    assert check(dataset) == []
+    assert errors_of(dataset) == []
     sample, empty = dataset
     assert sample.boxes.tolist() == [[14, 12, 22, 18], [5.5, 8.25, 35.5, 28.75], [10, 10, 30, 40]]
     assert sample.labels.tolist() == [0, 1, 1]
@@ -58,7 +58,7 @@ def test_masks_and_boxes_are_those_of_pycocotools(tmp_path: Path, seed: int):
     path = write(tmp_path, random_instances(seed))
     official = COCO(str(path))
     dataset = Coco(path, tmp_path / "train2017")
-    assert check(dataset) == []
+    assert errors_of(dataset) == []
     for sample in dataset:
         annotations = official.loadAnns(official.getAnnIds(int(sample.image_id)))
         boxes = np.array([item["bbox"] for item in annotations])
@@ -95,7 +95,7 @@ def test_polygons_of_any_place_are_those_of_pycocotools():
             continue  # by rounding
         lists = [points.tolist() for points in polygons]
         expected = oracle_masks.decode(oracle_masks.merge(oracle_masks.frPyObjects(lists, height, width)))
-        ours = paint([Layer(1, polygon_region(lists, (height, width)))], (height, width))
+        ours = paint([Layer(1, polygon_region(lists, (height, width)))], (height, width)).mask
         assert np.array_equal(ours, expected)
 
 
@@ -150,6 +150,7 @@ def test_classes_choose_and_order_the_categories(tmp_path: Path):
     dataset = read(tmp_path, instances(), classes=["cat"])
     sample = dataset[0]
     assert dataset.classes.detection == ("cat",)
+    assert dataset.category_ids == dataset.mask_category_ids == [17]
     assert sample.labels.tolist() == [0, 0]
     assert set(np.unique(sample.mask)) == {0, 1, 255}
     (tmp_path / "names.txt").write_text("0 background 0\n1 dog 0\n2 cat 1\n")
@@ -188,7 +189,7 @@ def test_the_folder_of_an_export_with_its_json(tmp_path: Path):
     (tmp_path / "train2017" / "b.png").rename(tmp_path / "train" / "b.png")
     dataset = DATASETS.build("coco", tmp_path, "train")
     assert dataset[1].image_id == "7"
-    assert "a.png: the image is missing" in check(dataset)[0]
+    assert "a.png: the image is missing" in errors_of(dataset)[0]
 
 
 def test_splits_that_are_missing_or_ambiguous(tmp_path: Path):
@@ -208,7 +209,7 @@ def test_a_picture_of_another_size_and_missing_pictures(tmp_path: Path):
     dataset = read(tmp_path, instances())
     write_image(tmp_path / "train2017" / "b.png", np.zeros((60, 40, 3), np.uint8))
     (tmp_path / "train2017" / "sub" / "a.png").unlink()
-    missing, other = check(dataset)
+    missing, other = errors_of(dataset)
     assert "sub/a.png: the image is missing" in missing
     assert re.search(r"b\.png: the image is 60 x 40 pixels .*train2017\.json says 40 x 60", other)
     (tmp_path / "train2017" / "b.png").unlink()

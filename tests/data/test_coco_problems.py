@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from pycocotools import mask as oracle_masks
 
 from coco_folder import instances, read, write
-from mtvision.data import Coco, check
-from mtvision.data.coco_instances import parse_instances
-from mtvision.data.regions import Layer, paint, run_length_region
+from devkit_folder import errors_of
+from mtvision.data import Coco
+from mtvision.data.readers.coco_instances import parse_instances
+from mtvision.data.readers.regions import Layer, paint, run_length_region
 from mtvision.errors import DataError
 
 
@@ -27,6 +28,11 @@ def category(number: int, name: Any) -> dict[str, Any]:
 NO_COCO = {
     "no JSON": ("{", "malformed JSON"),
     "nested": ("[" * 100_000, "malformed JSON"),
+    "giant number": ('{"images": ' + "9" * 10_000 + "}", "malformed JSON"),
+    "giant id": (instances(images=[image(id=10**30)]), "the image at position 0 has no whole number as 'id'"),
+    "giant size": (instances(images=[image(width=10**30)], annotations=[]), "must be whole numbers, got"),
+    "long name": (instances(images=[image(file_name="a" * 5000)]), "image 3: 'file_name' has 5000 characters"),
+    "NUL": (instances(images=[image(file_name="a\0b")], annotations=[]), r"image 3: the file name .* leads out of"),
     "a list": ("[]", "expected a COCO instances file.*got list"),
     "captions": ({"images": [], "annotations": []}, "'categories' is missing or no list"),
     "an object": (instances(images={}), "'images' is missing or no list"),
@@ -34,6 +40,7 @@ NO_COCO = {
     "no id": (instances(images=[image(id="3")]), "the image at position 0 has no whole number as 'id'"),
     "id twice": (instances(images=[image(), image()]), "the image id 3 occurs twice"),
     "no name": (instances(images=[image(file_name=None)]), "image 3 has no 'file_name'"),
+    "half a character": (instances(images=[image(file_name="\ud800.png")], annotations=[]), "image 3: .*leads out of"),
     "outside": (instances(images=[image(file_name="../../secret.png")], annotations=[]), r"image 3: .*leads out of"),
     "absolute": (instances(images=[image(file_name="/etc/passwd")], annotations=[]), "image 3: .*leads out of"),
     "size": (instances(images=[image(width="60")], annotations=[]), "image 3: height and width must be whole numbers"),
@@ -53,6 +60,14 @@ def test_a_file_that_is_no_coco_is_one_sentence(tmp_path: Path, kind: str):
     with pytest.raises(DataError, match=sentence) as caught:
         Coco(path, tmp_path / "train2017")
     assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("flag", [None, 0, False])
+def test_an_annotation_that_is_no_crowd(tmp_path: Path, flag: Any):
+    content = instances()
+    content["annotations"][1]["iscrowd"] = flag
+    assert read(tmp_path, content)[0].difficult.tolist() == [False, False, True]
 
 
 BAD = {
@@ -65,6 +80,7 @@ BAD = {
     "huge": ({"bbox": [1, 2, 10**400, 4]}, "'bbox' must be 4 numbers"),
     "negative": ({"bbox": [5, 5, -2, 4]}, r"the box \(5, 5, 3, 9\) is empty"),
     "outside": ({"bbox": [70, 5, 5, 4]}, "lies outside the image of 40 x 60"),
+    "nothing in a float32": ({"bbox": [20.0000001, 5, 1e-7, 4]}, "the box .* is empty: within the image"),
     "reaching": ({"bbox": [50, 5, 12, 4]}, "reaches outside the image"),
     "two points": ({"segmentation": [[1, 1, 5, 5]]}, "the polygon has 2 points; at least 3"),
     "odd": ({"segmentation": [[1, 1, 5, 5, 1]]}, "odd number of coordinates, 5"),
@@ -86,7 +102,7 @@ def test_bad_annotations_are_named(tmp_path: Path, kind: str):
     content = instances()
     content["annotations"][1].update(changes)
     dataset = read(tmp_path, content)
-    (problem,) = check(dataset)
+    (problem,) = errors_of(dataset)
     assert re.search(rf"instances_train2017\.json: image 3: annotation 2: .*{sentence}", problem)
     with pytest.raises(DataError, match=sentence):
         dataset[0]
@@ -108,7 +124,9 @@ def test_any_value_is_read_or_named(tmp_path: Path, key: str, value: Any):
     if not (tmp_path / "train2017").exists():
         write(tmp_path, content)
     try:
-        problems = check(Coco(parse_instances(json.loads(json.dumps(content)), "some.json"), tmp_path / "train2017"))
+        problems = errors_of(
+            Coco(parse_instances(json.loads(json.dumps(content)), "some.json"), tmp_path / "train2017")
+        )
     except DataError as error:
         problems = [str(error)]
     assert all(problem.startswith("some.json: ") for problem in problems)
@@ -121,4 +139,4 @@ def test_any_compressed_text_is_read_as_the_tools_or_refused(text: str):
     assert (region is None) == bool(problem)
     if region is not None:
         expected = oracle_masks.decode({"size": [4, 5], "counts": text.encode()})
-        assert np.array_equal(paint([Layer(1, region)], (4, 5)), expected)
+        assert np.array_equal(paint([Layer(1, region)], (4, 5)).mask, expected)

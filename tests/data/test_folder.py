@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import mtvision as mtv
-from devkit_folder import write_image, write_mask
-from mtvision.data import Folder, Shapes, check
+from devkit_folder import errors_of, write_image, write_mask
+from mtvision.data import Folder, Shapes
 from mtvision.errors import DataError
 from mtvision.registries import DATASETS
 from mtvision.registry import Component
@@ -38,6 +38,16 @@ def write(root: Path, table: str | None = None) -> Path:
     return root
 
 
+def test_hidden_files_are_no_images(tmp_path: Path):
+    images = write(tmp_path) / "train" / "images"
+    (images / ".ipynb_checkpoints").mkdir()
+    for name in ("._a.png", ".ipynb_checkpoints/a-checkpoint.png"):
+        (images / name).write_bytes((images / "a.png").read_bytes())
+    assert Folder(tmp_path, "train").image_ids == ["a", "b", "c"]
+    moved = tmp_path.rename(tmp_path.with_name(".hidden"))  # what is above counts for nothing
+    assert Folder(moved, "train").image_ids == ["a", "b", "c"]
+
+
 def test_masks_boxes_empty_and_missing(tmp_path: Path):
     dataset = DATASETS.build("folder", write(tmp_path), "train")
     assert dataset.image_ids == ["a", "b", "c"]
@@ -49,7 +59,7 @@ def test_masks_boxes_empty_and_missing(tmp_path: Path):
     assert empty.mask is None
     assert empty.boxes.shape == (0, 4)
     assert unknown.mask is unknown.boxes is unknown.labels is unknown.difficult is None
-    assert check(dataset) == []
+    assert errors_of(dataset) == []
 
 
 def test_a_table_of_boxes(tmp_path: Path):
@@ -145,7 +155,7 @@ def test_classes_by_argument(tmp_path: Path):
     assert by_config.classes.detection == ("x", "y")
     path = tmp_path / "names.txt"
     path.write_text("0 background 0\n1 sky 0\n2 cat 1\n")
-    (problem,) = check(Folder(tmp_path, "train", classes=path))
+    (problem,) = errors_of(Folder(tmp_path, "train", classes=path))
     assert re.search(r"a\.txt:1: the class 1 is outside 0 to 0", problem)
     path.write_text("cat\ncat\n")
     with pytest.raises(DataError, match=r"names\.txt: classes: the name 'cat' occurs twice"):
@@ -209,13 +219,13 @@ ROWS = {
 @pytest.mark.parametrize("kind", ROWS)
 def test_a_bad_line_is_named_with_its_number(tmp_path: Path, kind: str):
     line, sentence = ROWS[kind]
-    (problem,) = check(Folder(write(tmp_path, f"{HEADER}b,,,,,\n{line}\n"), "train"))
+    (problem,) = errors_of(Folder(write(tmp_path, f"{HEADER}b,,,,,\n{line}\n"), "train"))
     assert re.search(rf"boxes\.csv:3: .*{sentence}", problem)
 
 
 def test_difficult_is_0_or_1(tmp_path: Path):
     text = HEADER.strip() + ",difficult\na,1,2,3,4,cat,yes\n"
-    (problem,) = check(Folder(write(tmp_path, text), "train"))
+    (problem,) = errors_of(Folder(write(tmp_path, text), "train"))
     assert problem.endswith("boxes.csv:2: difficult must be 0 or 1, got 'yes'")
 
 
@@ -224,7 +234,7 @@ def test_problems_of_mask_and_labels_are_both_listed(tmp_path: Path):
     write_mask(tmp_path / "train" / "masks" / "a.png", np.full((41, 60), 9))
     (tmp_path / "train" / "labels" / "a.txt").write_text("7 0.5 0.5 0.25 0.3\n")
     (tmp_path / "train" / "images" / "c.png").write_bytes(b"")
-    size, ids, line, image = check(dataset)
+    size, ids, line, image = errors_of(dataset)
     assert "a.png: the mask is 41 x 60" in size
     assert "a.png: the mask has the class id 9" in ids
     assert "a.txt:1: the class 7" in line
@@ -250,7 +260,7 @@ def test_any_table_is_read_or_named(tmp_path: Path, text: str):
         write(tmp_path, HEADER)
     (tmp_path / "train" / "boxes.csv").write_bytes((HEADER + text).encode("utf-8", "surrogatepass"))
     try:
-        problems = check(Folder(tmp_path, "train"))
+        problems = errors_of(Folder(tmp_path, "train"))
     except DataError as error:
         problems = [str(error)]
     assert all("boxes.csv" in problem for problem in problems)

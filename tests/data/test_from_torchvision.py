@@ -7,9 +7,9 @@ from PIL import Image
 from torchvision import datasets
 
 import mtvision as mtv
-from devkit_folder import write_image, write_item, write_lists, write_mask, write_xml
-from mtvision.data import VOC, Subset, check
-from mtvision.data.torchvision import from_torchvision
+from devkit_folder import errors_of, write_image, write_item, write_lists, write_mask, write_xml
+from mtvision.data import VOC, Subset
+from mtvision.data.readers.torchvision import from_torchvision
 from mtvision.errors import DataError
 
 SIZE = (40, 60)
@@ -30,7 +30,7 @@ def test_voc_segmentation_is_what_torchvision_reads(voc_root: Path):
     theirs = datasets.VOCSegmentation(str(voc_root), image_set="train")
     ours = from_torchvision(theirs)
     assert len(ours) == 2
-    assert check(ours) == []
+    assert errors_of(ours) == []
     assert [sample.image_id for sample in ours] == ["b", "a"]
     assert ours.classes == mtv.data.voc_classes()
     for (image, target), sample in zip(theirs, ours, strict=True):
@@ -42,7 +42,7 @@ def test_voc_segmentation_is_what_torchvision_reads(voc_root: Path):
 def test_voc_detection_is_what_torchvision_reads(voc_root: Path):
     theirs = datasets.VOCDetection(str(voc_root), image_set="train")
     ours = from_torchvision(theirs)
-    assert check(ours) == []
+    assert errors_of(ours) == []
     for (_, target), sample in zip(theirs, ours, strict=True):
         assert sample.mask is None
         objects = target["annotation"]["object"]
@@ -59,7 +59,7 @@ def test_problems_name_the_files(voc_root: Path):
     before = ours.fingerprint()
     write_xml(voc_root / "VOCdevkit/VOC2012/Annotations/a.xml", [("cta", (5, 3, 10, 8))])
     assert ours.fingerprint() != before
-    (problem,) = check(ours)
+    (problem,) = errors_of(ours)
     assert "a.xml: object 1: unknown class name 'cta'. Did you mean 'cat'?" in problem
 
 
@@ -85,7 +85,7 @@ def test_coco_is_what_torchvision_reads(tmp_path: Path):
     path.write_text(json.dumps(content))
     theirs = datasets.CocoDetection(str(tmp_path), str(path))
     ours = from_torchvision(theirs)
-    assert check(ours) == []
+    assert errors_of(ours) == []
     for (image, target), number, sample in zip(theirs, theirs.ids, ours, strict=True):
         assert np.array_equal(np.array(image), sample.image)
         assert sample.image_id == str(number)
@@ -118,7 +118,7 @@ def pets(tmp_path: Path) -> Path:
 def test_pets_are_what_torchvision_reads(pets: Path):
     theirs = datasets.OxfordIIITPet(str(pets), target_types="segmentation")
     ours = from_torchvision(theirs)
-    assert check(ours) == []
+    assert errors_of(ours) == []
     assert ours.classes.segmentation == ("background", "pet")
     assert [sample.image_id for sample in ours] == ["Abyssinian_1", "beagle_2"]
     for (image, trimap), sample in zip(theirs, ours, strict=True):
@@ -135,12 +135,12 @@ def test_bad_pets_are_named(pets: Path):
     folder = pets / "oxford-iiit-pet"
     write_mask(folder / "annotations/trimaps/Abyssinian_1.png", np.full(SIZE, 4))
     (folder / "images/beagle_2.jpg").write_bytes(b"")
-    values, unreadable = check(ours)
+    values, unreadable = errors_of(ours)
     assert "Abyssinian_1.png: expected a trimap of the values 1, 2 and 3, got [4]" in values
     assert "OxfordIIITPet: item 1 cannot be read" in unreadable
     assert "beagle_2.jpg" in unreadable
     write_mask(folder / "annotations/trimaps/Abyssinian_1.png", np.full((41, 60), 1))
-    assert "the trimap is (41, 60) (height, width) but its image (40, 60)" in check(ours)[0]
+    assert "the trimap is (41, 60) (height, width) but its image (40, 60)" in errors_of(ours)[0]
     breeds = datasets.OxfordIIITPet(str(pets))
     with pytest.raises(DataError, match="make OxfordIIITPet with target_types='segmentation'"):
         from_torchvision(breeds)

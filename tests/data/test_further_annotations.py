@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mtvision.data import Shapes, TransformedDataset, build_loader, check, collate, sample_problems
-from mtvision.data.augment import Augmentation, _compose, _compose_robust, _load_library
+from mtvision.data.augmentation.augment import Augmentation, _compose, _load_library
 from mtvision.data.geometry import pixel_positions, resize, take_pixels
 from mtvision.errors import DataError
 from mtvision.registries import AUGMENTATIONS
@@ -56,10 +56,14 @@ def own_compose(library):
     return library.Compose(transforms).to_dict()
 
 
+def without_occlusion() -> Callable[[Sample, int], Sample]:
+    return AUGMENTATIONS.build("robust", SIZE)._transform
+
+
 def transforms() -> dict[str, Callable[[Sample, int], Sample]]:
     own = Component("albumentations", {"transform": own_compose(_load_library())})
     named = {name: AUGMENTATIONS.build(name, SIZE) for name in ("none", "basic", "heavy")}
-    return {**named, "robust": Augmentation(SIZE, _compose_robust), "own": AUGMENTATIONS.build(own, SIZE)}
+    return {**named, "robust": without_occlusion(), "own": AUGMENTATIONS.build(own, SIZE)}
 
 
 @pytest.mark.parametrize("name", ["none", "basic", "heavy", "robust", "own"])
@@ -101,7 +105,7 @@ def test_maps_without_a_mask_are_moved_too():
 
 def test_occlusion_leaves_maps_alone():
     sample = with_maps(Shapes("train", num_images=2, image_size=(80, 96))[0])
-    covered, open_ = AUGMENTATIONS.build("robust", SIZE), Augmentation(SIZE, _compose_robust)
+    covered, open_ = AUGMENTATIONS.build("robust", SIZE), without_occlusion()
     differ = 0
     for seed in range(12):
         one, other = covered(sample, seed), open_(sample, seed)
@@ -286,9 +290,9 @@ def test_what_breaks_the_contract_is_named(sentence: str):
 
 
 def test_a_sound_set_has_no_problem():
-    assert check(WithDepth()) == []
+    assert check(WithDepth()).errors == []
     scores = {"maps": {"h": np.zeros((80, 96, 3), np.float16)}, "values": {"tags": np.zeros(0), "n": np.array(1)}}
-    assert check(WithDepth(**scores)) == []
+    assert check(WithDepth(**scores)).errors == []
 
 
 def test_a_transform_of_ones_own_that_forgets_the_maps_is_named():

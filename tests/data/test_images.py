@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mtvision.data.files import read_image
 from mtvision.data.images import as_sample
+from mtvision.data.readers.files import read_image, read_mask
 from mtvision.errors import DataError
 
 
@@ -49,6 +49,21 @@ def test_modes_of_files_give_the_same_pixels_as_a_path_and_as_a_pil_image(tmp_pa
     with Image.open(path) as image:
         assert image.mode == mode
         assert np.array_equal(as_sample(image).image, as_sample(path).image)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "RGB", "L", "1", "P"])
+def test_modes_of_tiffs_give_the_same_pixels_as_a_path_and_as_a_pil_image(tmp_path, mode):
+    path, exif = tmp_path / "image.tif", Image.Exif()
+    exif[0x0112] = 6
+    image = Image.fromarray(colours()).convert(mode)
+    if mode.endswith("A"):
+        image.putalpha(Image.fromarray(colours()[..., 0]))
+    image.save(path, exif=exif, compression="tiff_lzw")  # without, Pillow 13 mixes the rows up where it turns
+    expected = np.rot90(np.array(image.convert("RGB")), -1)
+    assert np.array_equal(as_sample(path).image, expected)
+    with Image.open(path) as image:
+        assert image.mode == mode
+        assert np.array_equal(as_sample(image).image, expected)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
@@ -109,6 +124,54 @@ def test_an_image_that_opencv_refuses_for_its_size_is_a_problem_and_not_an_excep
     assert image is None
     assert len(problems) == 1
     assert problems[0].startswith(f"{path}: not an image that can be decoded")
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 3}])
+def test_a_jpeg_with_data_behind_it_is_whole_and_one_that_is_cut_is_not(tmp_path, options):
+    buffer, path = io.BytesIO(), tmp_path / "photo.jpg"
+    Image.fromarray(colours(60, 90)).save(buffer, "JPEG", **options)
+    whole = buffer.getvalue()
+    expected = read_image_of(path, whole)
+    for seed in range(10):  # a film, such as that of a motion photo, has all markers somewhere
+        film = np.random.default_rng(seed).integers(0, 256, 200_000, dtype=np.uint8).tobytes()
+        assert np.array_equal(read_image_of(path, whole + film), expected)
+    for length in np.random.default_rng(0).integers(2, len(whole) - 2, 40).tolist():
+        path.write_bytes(whole[:length])
+        assert read_image(path)[1] == [f"{path}: the image is truncated: its end is missing"]
+
+
+def test_a_png_with_data_behind_it_is_whole(tmp_path):
+    whole = cv2.imencode(".png", colours())[1].tobytes()
+    assert np.array_equal(read_image_of(tmp_path / "a.png", whole + bytes(1000))[..., ::-1], colours())
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_a_grey_mask_of_few_bits_is_refused_and_one_with_a_palette_is_read(tmp_path, bits):
+    ids = np.arange(2**bits, dtype=np.uint8).reshape(2, -1)
+    for mode in ("P", "L"):
+        path = tmp_path / f"{mode}.png"
+        image = Image.fromarray(ids)
+        if mode == "P":
+            image.putpalette(list(range(3 * 2**bits)))
+        image.save(path, bits=bits)
+        assert path.read_bytes()[24] == bits  # in the header
+        with Image.open(path) as image:
+            assert image.mode == mode
+        found, problems = read_mask(path, ids.shape, 2**bits)
+        if mode == "P":
+            assert np.array_equal(found, ids)
+            assert problems == []
+        else:
+            sentence = f"mode P or L) of 8 bits, got grey of {bits} bits, which Pillow scales"
+            assert found is None
+            assert problems == [f"{path}: expected a mask with one channel of class ids ({sentence}"]
+
+
+def read_image_of(path, data):
+    path.write_bytes(data)
+    image, problems = read_image(path)
+    assert problems == []
+    return image
 
 
 def damaged(path):

@@ -1,4 +1,5 @@
 import importlib
+import pickle
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -20,11 +21,11 @@ from mtvision.data import (
     build_loader,
     collate,
 )
-from mtvision.data.loader import _drops_last
-from mtvision.data.sampler import PairedDataset, sample_seed
+from mtvision.data.loading.loader import _drops_last
+from mtvision.data.loading.sampler import PairedDataset, sample_seed
 from mtvision.errors import DataError
 from mtvision.registries import AUGMENTATIONS, DATASETS
-from mtvision.types import Sample
+from mtvision.types import Sample, _map_tensors
 
 
 def make_config(
@@ -247,7 +248,7 @@ def test_a_data_set_that_checks_itself_is_not_checked_again(devkit: Path, monkey
     def refuse(*arguments: object) -> list[str]:
         raise AssertionError("checked again")
 
-    monkeypatch.setattr(importlib.import_module("mtvision.data.check"), "sample_problems", refuse)
+    monkeypatch.setattr(importlib.import_module("mtvision.data.checking.check"), "sample_problems", refuse)
     for dataset in (VOC(devkit, "train"), VOC(devkit, "train")[1:], Shapes("train", num_images=2)):
         assert len(list(build_loader(make_config(), dataset, training=False))) == 1
     with pytest.raises(AssertionError, match="checked again"):
@@ -293,3 +294,28 @@ def test_pinning_and_moving_keep_the_batch_whole():
     batch = collate([Mixed()[0], Mixed()[1]]).to(torch.device("cpu"))
     assert batch.targets["det"][1] is None
     assert batch.image_ids == ["0", "1"]
+
+
+def test_a_batch_travels_with_few_tensors_and_arrives_as_it_was():
+    """Each tensor from a worker has a block of shared memory of its own: boxes of many images must not."""
+    data = Shapes("train", num_images=8, image_size=64)
+    batch = next(iter(build_loader(make_config(image_size=[64, 64]), data, training=False)))
+    tensors = []
+
+    def count(tensor):
+        tensors.append(tensor)
+        return tensor
+
+    _map_tensors(batch.__getstate__(), count)
+    assert all(tensor.nbytes > 16384 for tensor in tensors)
+    again = pickle.loads(pickle.dumps(batch))
+    pairs: list[tuple] = []
+    for field in ("images", "targets", "truths"):
+        before, after = [], []
+        _map_tensors(getattr(batch, field), lambda tensor, into=before: into.append(tensor))
+        _map_tensors(getattr(again, field), lambda tensor, into=after: into.append(tensor))
+        pairs += zip(before, after, strict=True)
+    assert len(pairs) > 20
+    assert all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
+    assert (again.image_ids, again.image_sizes, again.skipped) == (batch.image_ids, batch.image_sizes, batch.skipped)
+    again.targets["det"][0]["boxes"] += 1  # is its own and can be written

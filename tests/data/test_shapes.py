@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from mtvision.data import Shapes, check
-from mtvision.data.drawing import NAMES, draw_outline, paint_object
-from mtvision.data.shapes import _place_objects
+from mtvision.data.readers.drawing import NAMES, draw_outline, paint_object
+from mtvision.data.readers.shapes import _place_objects
 from mtvision.errors import DataError
 from mtvision.registries import DATASETS
 from mtvision.registry import Component

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pycocotools.cocoeval import Params
 
-from mtvision.data import Classes, Shapes, class_counts, compute_statistics, stats
+from mtvision.data import Classes, Shapes, compute_statistics, stats
+from mtvision.data.statistics import class_counts
 from mtvision.errors import DataError
 from mtvision.losses.class_counts import balanced_weights, median_frequency_weights
 from mtvision.types import VOID, Sample
@@ -45,7 +46,7 @@ def mixed(number=12, seed=0):
         elif index % 3 == 1:
             one.mask[:3] = VOID
         if index % 4 == 0:
-            one = replace(one, boxes=None, labels=None, difficult=None)
+            one = replace(one, boxes=None, labels=None, difficult=None, instances=None)
         else:
             one.difficult[:1] = True
         samples.append(one)

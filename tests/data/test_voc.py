@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from devkit_folder import write_image, write_item, write_lists, write_mask, write_xml
-from mtvision.data import VOC, check
+from devkit_folder import errors_of, write_image, write_item, write_lists, write_mask, write_xml
+from mtvision.data import VOC
 from mtvision.errors import DataError
 from mtvision.registries import DATASETS
 
@@ -33,7 +33,7 @@ def test_a_sample_has_the_image_mask_and_continuous_boxes(devkit: Path):
     assert set(np.unique(sample.mask)) == {0, 8, 255}
     assert sample.boxes.dtype == np.float32
     assert sample.labels.dtype == np.int64
-    assert check(dataset) == []
+    assert errors_of(dataset) == []
 
 
 def test_channels_are_rgb(devkit: Path):
@@ -49,7 +49,7 @@ def test_exif_orientation_is_honoured(devkit: Path):
     path = devkit / "JPEGImages" / "a.jpg"
     data = path.read_bytes()
     path.write_bytes(data[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + data[2:])
-    problems = check(VOC(devkit, "train"))
+    problems = errors_of(VOC(devkit, "train"))
     assert len(problems) == 1
     assert "the mask is 20 x 30 pixels (height x width) but its image is 30 x 20" in problems[0]
 
@@ -87,7 +87,7 @@ def test_an_existing_xml_is_used_for_an_image_listed_for_segmentation_only(devki
 
 def test_train_never_contains_what_a_val_list_holds(devkit: Path, caplog: pytest.LogCaptureFixture):
     write_lists(devkit, Main_train="a b c", Main_val="d", Segmentation_train="a", Segmentation_val="b d")
-    with caplog.at_level(logging.INFO, logger="mtvision.data.voc"):
+    with caplog.at_level(logging.INFO, logger="mtvision.data.readers.voc_files"):
         train = VOC(devkit, "train")
     assert train.image_ids == ["a", "c"]
     assert "1 of 3 images of 'train' are held out" in caplog.text
@@ -158,6 +158,11 @@ def test_an_id_may_not_leave_the_folder(devkit: Path):
         VOC(devkit, "train")
 
 
+def test_a_box_of_one_pixel_is_one_pixel_wide(devkit: Path):
+    write_xml(devkit / "Annotations/b.xml", [("cat", (5, 3, 5, 3)), ("cat", (30, 1, 30, 20))])
+    assert VOC(devkit, "train")[1].boxes.tolist() == [[4, 2, 5, 3], [29, 0, 30, 20]]
+
+
 def _truncate(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-60])
 
@@ -192,8 +197,8 @@ BREAKAGES = {
         r"b\.xml: object 1: unknown class name 'persn'\. Did you mean 'person'\?",
     ),
     "empty box": (
-        lambda r: write_xml(r / "Annotations/b.xml", [("cat", (5, 1, 5, 5))]),
-        r"b\.xml: object 1: the box \(xmin 5, .* is empty: xmax must be greater than xmin",
+        lambda r: write_xml(r / "Annotations/b.xml", [("cat", (5, 1, 4, 5))]),
+        r"b\.xml: object 1: the box \(xmin 5, .* is empty: xmax must be at least xmin",
     ),
     "box outside": (
         lambda r: write_xml(r / "Annotations/b.xml", [("cat", (40, 1, 50, 5))]),
@@ -225,17 +230,17 @@ def test_bad_data_is_one_sentence_with_the_file(devkit: Path, kind: str):
     damage(devkit)
     with pytest.raises(DataError, match=sentence):
         dataset[1]
-    problems = check(dataset)
+    problems = errors_of(dataset)
     assert len(problems) == 1
     assert re.search(sentence, problems[0])
     assert str(devkit) in problems[0]
 
 
 def test_check_lists_all_problems_of_all_files(devkit: Path):
-    write_xml(devkit / "Annotations" / "a.xml", [("persn", (5, 3, 5, 8)), ("cat", (1, 1, 99, 5))])
+    write_xml(devkit / "Annotations" / "a.xml", [("persn", (5, 3, 4, 8)), ("cat", (1, 1, 99, 5))])
     write_mask(devkit / "SegmentationClass" / "a.png", np.full((21, 30), 99))
     (devkit / "JPEGImages" / "c.jpg").unlink()
-    problems = check(VOC(devkit, "train"))
+    problems = errors_of(VOC(devkit, "train"))
     assert len(problems) == 6, problems
     assert sum("a.xml" in problem for problem in problems) == 3
     assert sum("a.png" in problem for problem in problems) == 2
@@ -253,15 +258,15 @@ def test_a_thumbnail_does_not_hide_a_truncation(devkit: Path):
     small = cv2.imencode(".jpg", np.zeros((8, 8, 3), np.uint8))[1].tobytes()
     with_thumbnail = data[:2] + b"\xff\xe2" + struct.pack(">H", len(small) + 2) + small + data[2:]
     path.write_bytes(with_thumbnail)
-    assert check(VOC(devkit, "train")) == []
+    assert errors_of(VOC(devkit, "train")) == []
     path.write_bytes(with_thumbnail[:-60])
-    assert "a.jpg: the image is truncated" in check(VOC(devkit, "train"))[0]
+    assert "a.jpg: the image is truncated" in errors_of(VOC(devkit, "train"))[0]
 
 
 def test_bytes_after_the_end_are_no_truncation(devkit: Path):
     path = devkit / "JPEGImages" / "a.jpg"
     path.write_bytes(path.read_bytes() + b"\0" * 500)
-    assert check(VOC(devkit, "train")) == []
+    assert errors_of(VOC(devkit, "train")) == []
 
 
 @pytest.mark.parametrize(("pack", "train", "val", "boxes"), [("coco_person", 545, 136, 1), ("coco_voc20", 139, 44, 20)])
@@ -270,7 +275,7 @@ def test_the_real_packs_are_sound(real_pack, pack: str, train: int, val: int, bo
     splits = {split: VOC(root, split) for split in ("train", "val")}
     assert {split: len(dataset) for split, dataset in splits.items()} == {"train": train, "val": val}
     assert splits["val"].classes.num_classes == {"seg": boxes + 1, "det": boxes}
-    assert check(splits["val"]) == []
+    assert errors_of(splits["val"]) == []
     found = difficult = empty = 0
     for sample in splits["val"]:
         for box, label, flag in zip(sample.boxes, sample.labels, sample.difficult, strict=True):

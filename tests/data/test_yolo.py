@@ -1,3 +1,4 @@
+import contextlib
 import re
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 from pycocotools import mask as oracle_masks
 
 import mtvision as mtv
-from devkit_folder import write_image
-from mtvision.data import Shapes, Yolo, check
+from devkit_folder import errors_of, write_image
+from mtvision.data import Shapes, Yolo
 from mtvision.errors import DataError
 from mtvision.registries import DATASETS
 from mtvision.registry import Component
@@ -39,6 +40,13 @@ def label(root: Path, name: str, text: str, split: str = "train") -> None:
     path.write_text(text)
 
 
+@pytest.mark.parametrize("key", ["train", "path"])
+def test_half_a_character_is_no_name(tmp_path: Path, key: str):
+    write(tmp_path, **{key: "\ud800x"})
+    with pytest.raises(DataError, match=r"data\.yaml: .* is no folder"):
+        Yolo(tmp_path, "train")
+
+
 def test_boxes_empty_files_and_missing_files(tmp_path: Path):
     train = DATASETS.build("yolo", write(tmp_path), "train")
     assert train.image_ids == ["a", "b"]
@@ -51,7 +59,7 @@ def test_boxes_empty_files_and_missing_files(tmp_path: Path):
     assert boxed.mask is empty.mask is None
     unknown = Yolo(tmp_path, "val")[0]
     assert unknown.boxes is unknown.labels is unknown.difficult is unknown.mask is None
-    assert check(train) == []
+    assert errors_of(train) == []
 
 
 def test_polygons_are_rasterised_as_pycocotools_does_smaller_on_top(tmp_path: Path):
@@ -83,7 +91,7 @@ def test_masks_can_be_demanded_or_left(tmp_path: Path):
     assert (outlined.mask[4:20, 6:30] == 1).all()
     assert outlined.mask.sum() == 16 * 24
     assert [sample.mask for sample in Yolo(tmp_path, "train", masks=False)] == [None, None]
-    (problem,) = check(Yolo(tmp_path, "train", masks=True))
+    (problem,) = errors_of(Yolo(tmp_path, "train", masks=True))
     assert problem.endswith("a.txt:1: expected a polygon, got a box: it has no mask")
 
 
@@ -202,7 +210,7 @@ def test_bad_lines_are_named_with_their_number(tmp_path: Path, kind: str):
     line, sentence = BAD[kind]
     dataset = Yolo(write(tmp_path), "train")
     label(tmp_path, "a", f"{BOX}\n{line}\n")
-    (problem,) = check(dataset)
+    (problem,) = errors_of(dataset)
     assert re.search(rf"labels/train/a\.txt:3: .*{sentence}", problem)
     with pytest.raises(DataError, match=sentence):
         dataset[0]
@@ -211,15 +219,31 @@ def test_bad_lines_are_named_with_their_number(tmp_path: Path, kind: str):
 def test_labels_that_are_no_text(tmp_path: Path):
     write(tmp_path)
     (tmp_path / "labels" / "train" / "a.txt").write_bytes(b"\xff\xfe\x00")
-    (problem,) = check(Yolo(tmp_path, "train"))
+    (problem,) = errors_of(Yolo(tmp_path, "train"))
     assert "a.txt: the label file cannot be read" in problem
 
 
 BOMB = "a: &a [x,x,x,x,x,x,x,x,x]\n" + "".join(
     f"{name}: &{name} [{','.join(['*' + before] * 9)}]\n" for before, name in zip("abcdefgh", "bcdefghi", strict=True)
 )
+MERGES = "a: &a {x: 1}\n" + "".join(
+    f"{name}: &{name} {{<<: [{','.join(['*' + before] * 9)}]}}\n"
+    for before, name in zip("abcdefghi", "bcdefghij", strict=True)
+)
 FILES = {
     "no YAML": ("names: [", "malformed YAML"),
+    "merges that multiply": (
+        f"{MERGES}train: images/train\nnames: [cat]",
+        "malformed YAML .merging mappings by '<<' is refused",
+    ),
+    "nested": ("[" * 100_000, "malformed YAML"),
+    "giant number": (f"train: images/train\nnames: [cat]\nnc: {'9' * 10_000}", "malformed YAML"),
+    "tag of a number": ("train: images/train\nnames: [cat]\nnc: !!int ''", "malformed YAML"),
+    "tag of a flag": ("train: images/train\nnames: [cat]\nnc: !!bool x", "malformed YAML"),
+    "tag of a time": ("train: !!timestamp x\nnames: [cat]", "malformed YAML"),
+    "NUL": ('train: "images\\0/train"\nnames: [cat]', "is no folder and no list of images"),
+    "NUL in the path": ('path: "a\\0b"\ntrain: images/train\nnames: [cat]', "is no folder in"),
+    "backslashes": ("train: '..\\..\\etc'\nnames: [cat]", "is no folder and no list of images"),
     "a list": ("- 1", "expected the keys train, val and names, got list"),
     "code": ("!!python/object/apply:os.system ['true']", "malformed YAML"),
     "no names": ("train: images/train", "'names' must be a list"),
@@ -281,4 +305,32 @@ def test_any_text_is_read_or_named(tmp_path: Path, text: str):
     if not (tmp_path / "data.yaml").exists():
         write(tmp_path)
     (tmp_path / "labels" / "train" / "a.txt").write_bytes(text.encode("utf-8", "surrogatepass"))
-    assert all("a.txt" in problem for problem in check(Yolo(tmp_path, "train")))
+    assert all("a.txt" in problem for problem in errors_of(Yolo(tmp_path, "train")))
+
+
+YAML = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.dates() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=4) | st.integers(), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(key=st.sampled_from(["path", "train", "names", "nc"]), value=YAML)
+def test_any_value_of_the_file_is_read_or_named(tmp_path: Path, key: str, value: object):
+    if not (tmp_path / "images").exists():
+        write(tmp_path)
+    (tmp_path / "data.yaml").write_text(yaml.safe_dump(DATA | {key: value}), encoding="utf-8")
+    with contextlib.suppress(DataError):  # anything else fails
+        problems = errors_of(Yolo(tmp_path, "train"))
+        assert all("the class 1 is outside 0 to 0" in problem for problem in problems)  # of names with a single class
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(text=st.text(max_size=60) | st.text("abtrainmes:{}[]&*<!>-,'\"\n ", max_size=80))
+def test_any_text_of_the_file_is_read_or_named(tmp_path: Path, text: str):
+    if not (tmp_path / "images").exists():
+        write(tmp_path)
+    (tmp_path / "data.yaml").write_bytes(text.encode("utf-8", "surrogatepass"))
+    with pytest.raises(DataError, match=r"data\.yaml"):
+        Yolo(tmp_path, "train")

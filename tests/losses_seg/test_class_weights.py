@@ -14,7 +14,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 import mtvision as mtv
-from mtvision.data.class_counts import ClassCounts, class_pixel_counts
+from mtvision.data.statistics.class_counts import ClassCounts, class_pixel_counts
 from mtvision.errors import ConfigError
 from mtvision.losses.class_counts import (
     SupportsClassCounts,

@@ -12,6 +12,7 @@ SOURCE = Path(mtvision.__file__).parent
 FILES = sorted(SOURCE.rglob("*.py"))
 
 FURTHER = ["depth", "classification"]
+OTHER_MEANINGS = {"depth": {"data/writers/write_voc.py"}}  # of Pascal VOC's XML: the number of channels
 
 
 def words(tree: ast.Module) -> set[str]:
@@ -50,7 +51,7 @@ def test_no_file_outside_tasks_and_heads_knows_a_further_task(name: str):
     assert name in TASKS.own_names()
     knows = who_knows(name)
     assert f"tasks/{name}.py" in knows
-    assert {path for path in knows if not path.startswith(("tasks/", "heads/"))} == set()
+    assert {path for path in knows if not path.startswith(("tasks/", "heads/"))} == OTHER_MEANINGS.get(name, set())
 
 
 @pytest.mark.parametrize("name", FURTHER)

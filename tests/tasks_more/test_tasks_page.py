@@ -54,7 +54,7 @@ def test_the_data_set_reads_depths_and_says_where_there_is_none(tmp_path):
     images = mtv.data.Shapes("train", num_images=2, image_size=(32, 40))
     np.save(tmp_path / f"{images[1].image_id}.npy", np.full((32, 40), 2.5, np.float32))
     data = run(PYTHON[0])["WithDepth"](images, tmp_path)
-    assert mtv.data.check(data) == []
+    assert mtv.data.check(data).errors == []
     assert data[0].maps == {"depth": None}
     assert data[1].maps["depth"].mean() == 2.5
 

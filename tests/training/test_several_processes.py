@@ -8,7 +8,7 @@ import torch
 from several_processes import CONFIG, launch, rows, run
 
 import mtvision as mtv
-from mtvision.data.sampler import BlockBatchSampler, KeyedBatchSampler, KeyedSampler
+from mtvision.data.loading.sampler import BlockBatchSampler, KeyedBatchSampler, KeyedSampler
 from mtvision.errors import DataError
 
 

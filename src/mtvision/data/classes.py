@@ -9,6 +9,8 @@ from mtvision.types import VOID, Classes
 
 BACKGROUND = "background"
 
+_LONGEST_ID = 9  # digits; Python refuses to read numbers of thousands of them
+
 VOC_NAMES = (
     *("aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow"),
     *("diningtable", "dog", "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor"),
@@ -52,6 +54,8 @@ def voc_classes() -> Classes:
 def read_classes(path: Path) -> Classes:
     """Read a ``classes.txt``: one class a line, ``id name has_boxes``, with 0 = background and 255 = void.
 
+    A name may have spaces.
+
     Detection classes are those with ``has_boxes`` 1, in the order of their ids; their labels are 0-based.
 
     Raises:
@@ -78,9 +82,12 @@ def read_classes(path: Path) -> Classes:
 
 def _parse_line(path: Path, number: int, line: str) -> _Row:
     parts = line.split()
-    if len(parts) != 3 or not parts[0].isdecimal() or parts[2] not in ("0", "1"):
-        raise DataError(f"{path}:{number}: expected 'id name has_boxes' such as '15 person 1', got '{line.strip()}'")
-    return _Row(int(parts[0]), parts[1], parts[2] == "1")
+    first = parts[0] if parts[0].isascii() and len(parts[0]) <= _LONGEST_ID else ""
+    if len(parts) < 3 or not first.isdecimal() or parts[-1] not in ("0", "1"):
+        raise DataError(
+            f"{path}:{number}: expected 'id name has_boxes' such as '15 person 1', got '{line.strip()[:80]}'"
+        )
+    return _Row(int(first), " ".join(parts[1:-1]), parts[-1] == "1")  # a name may have spaces
 
 
 def _first_repeated(names: Sequence[str]) -> str | None:

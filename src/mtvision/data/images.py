@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtvision.data.files import read_image
+from mtvision.data.readers.files import read_image
 from mtvision.errors import DataError
 from mtvision.types import Sample
 

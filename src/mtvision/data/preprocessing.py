@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from mtvision.data.base import Fingerprinted
-from mtvision.data.check import checked_reader
+from mtvision.data.base import own_fingerprint
+from mtvision.data.reading import readable
 from mtvision.data.statistics_cache import cache_file, read_cached, write_cached
 from mtvision.errors import ConfigError, DataError
 from mtvision.layers.normalization import IMAGENET_MEAN, IMAGENET_STD
@@ -74,7 +74,7 @@ def none() -> Normalization:
     return Normalization((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 
 
-def compute_statistics(dataset: Sequence[Sample], cache: bool = True) -> Normalization:
+def compute_statistics(dataset: Sequence[Sample], cache: bool = True, *, skip_bad: bool = False) -> Normalization:
     """Return mean and standard deviation of R, G, B over all pixels of all images, in [0, 1], in one pass.
 
     The result is kept in ``$MTVISION_CACHE``, else ``$XDG_CACHE_HOME/mtvision``, else ``~/.cache/mtvision``, never in
@@ -83,12 +83,13 @@ def compute_statistics(dataset: Sequence[Sample], cache: bool = True) -> Normali
     Args:
         dataset: to be read.
         cache: False: neither read nor write the cache.
+        skip_bad: leave out items that cannot be read.
 
     Raises:
         DataError: if the data set is empty or an item cannot be read.
 
     Example:
-        >>> from mtvision.data.shapes import Shapes
+        >>> from mtvision.data.readers.shapes import Shapes
         >>> compute_statistics(Shapes("train", num_images=4, image_size=32), cache=False).is_known
         True
     """
@@ -97,7 +98,7 @@ def compute_statistics(dataset: Sequence[Sample], cache: bool = True) -> Normali
     known = read_cached(path, _parse) if path is not None else None
     if known is not None:
         return known
-    computed = normalization_of(_count_values(dataset))
+    computed = normalization_of(_count_values(dataset, skip_bad))
     if path is not None:
         write_cached(path, {"mean": computed.mean, "std": computed.std})
     return computed
@@ -106,20 +107,20 @@ def compute_statistics(dataset: Sequence[Sample], cache: bool = True) -> Normali
 def fingerprint(dataset: Sequence[Sample]) -> str | None:
     """Return a digest that changes whenever the images of a data set may have changed.
 
-    A data set tells it by a method ``fingerprint() -> str``; None for one that has no such method.
+    A data set tells it by a method ``fingerprint() -> str``; None for one that has no such method, or whose class
+    inherits it but reads its items in its own way, of which the inherited one knows nothing.
     """
-    own = dataset.fingerprint() if isinstance(dataset, Fingerprinted) else None
+    own = own_fingerprint(dataset)
     return None if own is None else hashlib.sha256(f"{type(dataset).__name__} {own}".encode()).hexdigest()
 
 
-def _count_values(dataset: Sequence[Sample]) -> NDArray[np.int64]:
+def _count_values(dataset: Sequence[Sample], skip_bad: bool) -> NDArray[np.int64]:
     """Count how often each value occurs in each channel, ``(3, 256)``: exact, whatever the number of pixels."""
     if len(dataset) == 0:
         raise DataError("the mean and standard deviation of an empty data set are not defined")
-    read = checked_reader(dataset)
     counts = np.zeros((3, 256), dtype=np.int64)
-    for index in range(len(dataset)):
-        counts += value_counts(read(index).image)
+    for sample in readable(dataset, skip_bad):
+        counts += value_counts(sample.image)
     return counts
 
 

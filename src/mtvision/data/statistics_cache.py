@@ -14,18 +14,22 @@ T = TypeVar("T")
 
 
 def cache_file(kind: str, key: str) -> Path:
-    """Return where a result is kept: in ``$MTVISION_CACHE``, ``$XDG_CACHE_HOME/mtvision`` or ``~/.cache/mtvision``.
+    """Return where a result is kept, in the `cache_root`.
 
     Args:
         kind: what the result is, for the name of the file.
         key: the data set's `fingerprint`.
     """
+    return cache_root() / f"{kind}-{key}.json"
+
+
+def cache_root() -> Path:
+    """Return the folder ``$MTVISION_CACHE``, else ``$XDG_CACHE_HOME/mtvision``, else ``~/.cache/mtvision``."""
     own = os.environ.get("MTVISION_CACHE")
     if own:
-        return Path(own).expanduser() / f"{kind}-{key}.json"
+        return Path(own).expanduser()
     shared = os.environ.get("XDG_CACHE_HOME")
-    folder = Path(shared).expanduser() if shared else Path.home() / ".cache"
-    return folder / "mtvision" / f"{kind}-{key}.json"
+    return (Path(shared).expanduser() if shared else Path.home() / ".cache") / "mtvision"
 
 
 def read_cached(path: Path, parse: Callable[[Any], T]) -> T | None:

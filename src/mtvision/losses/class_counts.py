@@ -12,7 +12,7 @@ from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapV
 from torch import Tensor, nn
 
 from mtvision.config_errors import error_sentence, problem, sentence_error
-from mtvision.data.class_counts import ClassCounts, class_pixel_counts
+from mtvision.data.statistics.class_counts import ClassCounts, class_pixel_counts
 from mtvision.errors import ConfigError, did_you_mean
 from mtvision.types import VOID, Sample
 
@@ -59,13 +59,18 @@ class SupportsClassCounts(Protocol):
         """Take the counts."""
 
 
-def fill_class_counts(model: nn.Module, dataset: Sequence[Sample]) -> None:
+def fill_class_counts(model: nn.Module, dataset: Sequence[Sample], *, skip_bad: bool = False) -> None:
     """Tell all pending modules of a model the class counts of a data set, which is read only if there are any.
 
     How many classes there are says the module around a pending one that has ``num_classes``, as tasks do.
 
+    Args:
+        model: any module.
+        dataset: to be read.
+        skip_bad: leave out items that cannot be read.
+
     Example:
-        >>> from mtvision.data.shapes import Shapes
+        >>> from mtvision.data.readers.shapes import Shapes
         >>> from mtvision.losses.segmentation import CrossEntropy
         >>> task = nn.Sequential(CrossEntropy(class_weights="balanced"))
         >>> task.num_classes = 6
@@ -77,7 +82,7 @@ def fill_class_counts(model: nn.Module, dataset: Sequence[Sample]) -> None:
         num_classes = getattr(owner, "num_classes", None)
         pending = _pending(owner) if isinstance(num_classes, int) else []
         if isinstance(num_classes, int) and pending:
-            counts = class_pixel_counts(dataset, num_classes)
+            counts = class_pixel_counts(dataset, num_classes, skip_bad=skip_bad)
             for module in pending:
                 module.set_class_counts(counts)
 

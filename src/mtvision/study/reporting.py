@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from mtvision.data.loader import build_dataset
+from mtvision.data.loading.loader import build_dataset
 from mtvision.errors import ConfigError, MtvisionError
 from mtvision.study.analysis.findings import Findings
 from mtvision.study.analysis.table import FINISHED, RunTable

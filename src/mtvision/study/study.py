@@ -10,7 +10,7 @@ import pandas as pd
 
 from mtvision.config import Config
 from mtvision.config_fields import parse_yaml
-from mtvision.data.loader import build_dataset
+from mtvision.data.loading.loader import build_dataset
 from mtvision.errors import ConfigError
 from mtvision.study.analysis.analyze import analyze
 from mtvision.study.analysis.findings import Findings

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from mtvision.config import Config
-from mtvision.data.loader import build_loader
+from mtvision.data.loading.loader import build_loader, training_sizes
 from mtvision.errors import ConfigError, TrainingError
 from mtvision.model import MultiTaskModel
 from mtvision.training import processes
@@ -70,6 +70,9 @@ def largest_that_fits(attempt: Callable[[int], object], limit: int) -> int:
 def _train_once(config: Config, model: MultiTaskModel, data: Sequence[Sample], size: int) -> None:
     """Do two optimizer steps (the second has the optimizer's memory) with a copy of the model."""
     settings = config.replace({"training.batch_size": max(size, 2), "training.accumulate": 1, "data.num_workers": 0})
+    sizes = training_sizes(config)
+    if sizes:  # the largest of them must fit
+        settings = settings.replace({"data.multi_scale": None, "data.image_size": list(max(sizes))})
     loader = build_loader(settings, data, training=True)
     with open_session(copy.deepcopy(model), settings, build_accelerator(settings)) as session:
         session.loop.network.train()

@@ -9,7 +9,7 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,15 @@ class Description:
 
 def versions() -> dict[str, str]:
     """Return the versions of the packages that a result depends on."""
-    return {name: version(name) for name in _PACKAGES}
+    return {name: _version(name) for name in _PACKAGES}
+
+
+def _version(package: str) -> str:
+    """Return the version of an installed package, "unknown" for one that is run from its source tree."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
 
 
 def json_text(content: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from typing import Any
 
@@ -14,6 +14,7 @@ from mtvision.errors import DataError
 from mtvision.layers.mode import evaluation_mode
 from mtvision.model import MultiTaskModel
 from mtvision.training import processes
+from mtvision.training.skipped_images import SkippedImages
 from mtvision.types import Batch, Classes
 
 
@@ -25,11 +26,13 @@ class EvaluationResult:
         metrics: ``<task>/<metric>``, fractions in [0, 1]; NaN where nothing could be scored.
         losses: ``loss`` (weighted sum over the tasks) and ``<task>/<part>``, means over the batches.
         per_class: ``<task>/<metric>`` by class name; NaN for a class that does not occur.
+        skipped: a sentence for each image that could not be read and was left out.
     """
 
     metrics: dict[str, float]
     losses: dict[str, float] = field(default_factory=dict)
     per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+    skipped: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Return the metrics, one a line."""
@@ -97,6 +100,7 @@ def score(
     weights: Mapping[str, float] | None = None,
     classes: Classes | None = None,
     shared: bool = False,
+    named: set[str] | None = None,
 ) -> EvaluationResult:
     """Return losses and metrics over batches that carry ``truths``.
 
@@ -108,12 +112,20 @@ def score(
         classes: names of the tables' rows; numbers where there are none.
         shared: whether the batches of several processes belong together, each process's after those of the one before
             it; all of them then return the same.
+        named: images that could not be read and were named in the log before; those of this pass are added.
+
+    Raises:
+        DataError: if the batches have no ``truths``, or all images could not be read.
     """
     metrics = {name: model.task(name).metrics() for name in model.tasks}
     losses_of_batches: list[tuple[dict[str, Tensor], int]] = []
+    skipped = SkippedImages(named)
     call = forward or model
     with evaluation_mode(model):
         for batch in batches:
+            skipped.add(getattr(batch, "skipped", ()))  # a batch of a user's own may have no such field
+            if not len(batch.images):
+                continue
             if not batch.truths:
                 raise DataError("the loader has no truths to score against: build it with training=False")
             outputs = call(batch.images)
@@ -126,7 +138,10 @@ def score(
     for collection in metrics.values():
         _gather_if(shared, collection)
     means = _mean_losses(losses_of_batches, shared)
-    return _result(model, metrics, means, classes or model.classes)
+    left_out = skipped.of_all(shared)
+    if left_out and not means:
+        raise DataError(f"not one of the {len(left_out)} images can be read; the last: {left_out[-1]}")
+    return replace(_result(model, metrics, means, classes or model.classes), skipped=left_out)
 
 
 def _mean_losses(losses_of_batches: list[tuple[dict[str, Tensor], int]], shared: bool) -> dict[str, float]:

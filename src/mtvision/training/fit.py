@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
-from mtvision.data.loader import Loader
+from mtvision.data.loading.loader import Loader
 from mtvision.errors import TrainingError
 from mtvision.training import processes
 from mtvision.training.callbacks import StepInfo
@@ -19,6 +19,7 @@ from mtvision.training.parameters import frozen_backbone
 from mtvision.training.progress import Bar
 from mtvision.training.run_folder import RunFolder
 from mtvision.training.session import Session
+from mtvision.training.skipped_images import SkippedImages
 from mtvision.types import Batch
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ class Fit:
         self.began = time.perf_counter()
         self.metrics: dict[str, float] = {}
         self._saved_at = 0
+        self._named_images: dict[str, set[str]] = {"train": set(), "val": set()}
+        self._skipped = SkippedImages(self._named_images["train"])
 
     def run(self) -> None:
         """Do all epochs that are left."""
@@ -88,6 +91,7 @@ class Fit:
         trainer.monitor.restore(state["monitor"])
         trainer.reason = state["reason"]
         self.metrics = dict(state["metrics"])
+        self._skipped.add(state.get("skipped_images", ()))
         self.began -= state["seconds"]
         return state["epoch"], state["step"]
 
@@ -96,6 +100,7 @@ class Fit:
         trainer.call("on_epoch_start", epoch)
         if start == 0:
             loop.meter = LossMeter()
+            self._skipped = SkippedImages(self._named_images["train"])
         self._train(epoch, start)
         losses = loop.meter.means_over_processes()
         if not losses:
@@ -104,9 +109,10 @@ class Fit:
             _warn_of_idle_tasks(self.session.model.tasks, losses)
         row: Row = {"epoch": epoch + 1, "lr": loop.rate, "seconds": 0.0, **_named("train", losses)}
         row |= self._further_numbers()
+        row |= _counted("train", self._skipped.of_all())
         with self.session.scoring():
             result = self._validate(epoch) if self.val_loader is not None else EvaluationResult({})
-        row |= self._scores(result)
+        row |= self._scores(result) | _counted("val", result.skipped)
         row["seconds"] = time.perf_counter() - self.began
         row["per_class"] = result.per_class
         self.began = time.perf_counter()
@@ -126,7 +132,7 @@ class Fit:
         with frozen_backbone(self.session.model, frozen), self.trainer.reporter.bar(title, number) as bar:
             bar.advance(start)
             done = start
-            for done_now in self.session.loop.steps(epoch, self._batches(epoch, start), start, number):
+            for done_now in self.session.loop.steps(epoch, self._noted(self._batches(epoch, start)), start, number):
                 self._show(bar, done_now - done)
                 done = done_now
                 self._between_steps(epoch, done)
@@ -142,6 +148,12 @@ class Fit:
         for _ in range(start):
             next(batches, None)
         return batches
+
+    def _noted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        """Pass on batches, and take note of what could not be read for them."""
+        for batch in batches:
+            self._skipped.add(getattr(batch, "skipped", ()))  # a foreign loader's batches may have no such field
+            yield batch
 
     def _show(self, bar: Bar, batches: int) -> None:
         bar.advance(batches)
@@ -174,6 +186,7 @@ class Fit:
                 weights=self.settings.loss_weights,
                 classes=self.session.model.classes,
                 shared=True,
+                named=self._named_images["val"],
             )
 
     def _until_interrupted(self, batches: Iterator[Batch], epoch: int) -> Iterator[Batch]:
@@ -220,6 +233,7 @@ class Fit:
             "monitor": self.trainer.monitor.state(),
             "metrics": self.metrics,
             "reason": self.trainer.reason,
+            "skipped_images": self._skipped.of_all(),
             "seconds": time.perf_counter() - self.began,
         }
         self._saved_at = self.session.loop.steps_done
@@ -254,6 +268,10 @@ def _warn_of_idle_tasks(tasks: Iterable[str], losses: Mapping[str, float]) -> No
 
 def _named(split: str, losses: Mapping[str, float]) -> dict[str, float]:
     return {f"{split}/loss" if name == "loss" else f"{split}/loss/{name}": value for name, value in losses.items()}
+
+
+def _counted(split: str, skipped: tuple[str, ...]) -> dict[str, float]:
+    return {f"{split}/skipped_images": len(skipped)} if skipped else {}
 
 
 def _weights(weights: Mapping[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from mtvision.config import Config
-from mtvision.data.loader import Loader
+from mtvision.data.loading.loader import Loader
 from mtvision.errors import TrainingError
 from mtvision.model import MultiTaskModel
 from mtvision.training import processes

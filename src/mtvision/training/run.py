@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mtvision.config import Config, as_config
-from mtvision.data.loader import build_dataset, build_loader
-from mtvision.errors import ConfigError
+from mtvision.data.loading.loader import build_dataset, build_loader
+from mtvision.errors import ConfigError, DataError
 from mtvision.factory import build_model, resolve_classes
 from mtvision.model import MultiTaskModel
 from mtvision.training import processes
@@ -79,7 +79,12 @@ def train(
 
 
 def evaluate(
-    model: MultiTaskModel, data: Sequence[Sample], *, batch_size: int = 8, num_workers: int = 0
+    model: MultiTaskModel,
+    data: Sequence[Sample],
+    *,
+    batch_size: int = 8,
+    num_workers: int = 0,
+    on_error: Literal["raise", "skip"] = "raise",
 ) -> EvaluationResult:
     """Score a model on annotated images, at their original size; the model's mode and device stay as they are.
 
@@ -88,6 +93,7 @@ def evaluate(
         data: e.g. of `build_dataset`.
         batch_size: images that go through the network together.
         num_workers: processes that load images.
+        on_error: ``skip``: images that cannot be read are left out, and named in ``skipped`` of the result.
 
     Raises:
         ConfigError: if the model has no image size of its own to resize to.
@@ -95,7 +101,7 @@ def evaluate(
     """
     if model.image_size is None:
         raise ConfigError(["image_size: the model has none; set model.image_size = (height, width)"])
-    settings = {"image_size": model.image_size, "num_workers": num_workers}
+    settings = {"image_size": model.image_size, "num_workers": num_workers, "on_error": on_error}
     check_classes(model, data)
     model.warn_if_pending()
     loader = build_loader(Config(training={"batch_size": batch_size}, data=settings), data, training=False)
@@ -121,7 +127,17 @@ def _write_panel(result: RunResult, data: Sequence[Sample]) -> None:
     from mtvision.visualize.panel import write_panel
 
     step = max(len(data) // _PANEL_IMAGES, 1)
-    samples = [data[i] for i in range(0, len(data), step)][:_PANEL_IMAGES]
+    samples = [sample for i in range(0, len(data), step) if (sample := _readable(data, i)) is not None][:_PANEL_IMAGES]
+    if not samples:
+        return
     model = result.model
     predictions = model.predict([sample.image for sample in samples])
     write_panel(samples, predictions, model.classes, result.run_dir / PANEL)
+
+
+def _readable(data: Sequence[Sample], index: int) -> Sample | None:
+    """Return a sample, None if it cannot be read: a picture is no reason for a finished run to fail."""
+    try:
+        return data[index]
+    except DataError:
+        return None

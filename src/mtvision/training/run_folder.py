@@ -49,6 +49,8 @@ FREE_TO_CHANGE = (
     "system.trackers",
     "system.progress",
     "data.num_workers",
+    "data.on_error",
+    "data.cache",
     "data.dataset_root",
     "model.num_classes",
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 from mtvision import registries
 from mtvision.config import Config, as_config
-from mtvision.data.loader import build_dataset, build_loader
+from mtvision.data.loading.loader import build_dataset, build_loader
 from mtvision.errors import ConfigError
 from mtvision.factory import build_model
 from mtvision.heads.detection.base import DetectionRecipe

@@ -8,9 +8,10 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from mtvision.config import Config, as_config
-from mtvision.data.loader import Loader, build_loader
+from mtvision.data.loading.augmented import AugmentedDataset
+from mtvision.data.loading.loader import Loader, build_loader
+from mtvision.data.loading.sampler import PairedDataset, TransformedDataset
 from mtvision.data.preprocessing import compute_statistics, fingerprint
-from mtvision.data.sampler import PairedDataset, TransformedDataset
 from mtvision.errors import TrainingError
 from mtvision.losses.class_counts import fill_class_counts
 from mtvision.model import MultiTaskModel
@@ -172,15 +173,17 @@ class Trainer:
         return loader
 
     def _prepare_statistics(self, train: Data) -> None:
+        skip_bad = self.config.data.on_error == "skip"
         if self.model.normalization.pending:
-            statistics = compute_statistics(_samples(train))
+            statistics = compute_statistics(_samples(train), skip_bad=skip_bad)
             self.model.normalization.set_statistics(statistics.mean or (), statistics.std or ())
-        fill_class_counts(self.model, _samples(train))
+        fill_class_counts(self.model, _samples(train), skip_bad=skip_bad)
 
 
 def _samples(data: Data) -> Any:
     """Return the untransformed data set, also of a loader."""
     if not isinstance(data, DataLoader):
         return data
-    transformed = data.dataset
-    return transformed.dataset if isinstance(transformed, TransformedDataset | PairedDataset) else transformed
+    transformed: Any = data.dataset
+    known = isinstance(transformed, AugmentedDataset | TransformedDataset | PairedDataset)
+    return transformed.dataset if known else transformed

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mtvision.data.stats_records import (
+from mtvision.data.statistics.stats_records import (
     LARGE_SIDE,
     SMALL_SIDE,
     BoxSizes,

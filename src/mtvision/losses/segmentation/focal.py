@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from mtvision.data.class_counts import ClassCounts
+from mtvision.data.statistics.class_counts import ClassCounts
 from mtvision.errors import ConfigError
 from mtvision.losses.class_counts import ClassValues, OneSentence, WeightRule
 from mtvision.losses.segmentation.common import (

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from mtvision.config import Config
 from mtvision.data.base import SampleDataset
-from mtvision.data.loader import build_dataset
+from mtvision.data.loading.loader import build_dataset
 from mtvision.factory import build_model, resolve_classes
 from mtvision.training.trainer import Trainer
 from mtvision.types import Sample
@@ -48,11 +48,18 @@ def probe(config: Config) -> Probe:
     began = time.perf_counter()
     train, val = build_dataset(config, "train"), build_dataset(config, "val")
     short = resolve_classes(config, train.classes).replace(
-        {"system.epochs": _EPOCHS, "system.run_dir": None, "system.trackers": [], "training.patience": None}
+        {
+            "system.epochs": _EPOCHS,
+            "system.run_dir": None,
+            "system.trackers": [],
+            "training.patience": None,
+            "data.calm_epochs": 0,  # all but the last epochs are not calm
+            "data.cache": False,  # the first run writes it, and a probe leaves nothing
+        }
     )
     size = short.training.batch_size
     number = _BATCHES * short.training.accumulate * (size if isinstance(size, int) else 1)
-    some, few = _First(train, number), _First(val, number)
+    some, few = _first(train, number), _first(val, number)
     trainer = Trainer(build_model(short, classes=train.classes), short, progress=False)
     seconds = trainer.fit(some).column("seconds")[1:]
     trainer.evaluate(few)
@@ -63,8 +70,13 @@ def probe(config: Config) -> Probe:
     return Probe(training + validation, config.system.epochs, time.perf_counter() - began)
 
 
+def _first(data: Sequence[Sample], number: int) -> Sequence[Sample]:
+    """Return the first samples of a data set."""
+    return data[:number] if isinstance(data, SampleDataset) else _First(data, number)
+
+
 class _First(SampleDataset):
-    """The first samples of any data set."""
+    """The first samples of any other sequence."""
 
     def __init__(self, data: Sequence[Sample], number: int) -> None:
         self.data, self.number = data, min(number, len(data))

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtvision.data.loader import build_dataset
+from mtvision.data.loading.loader import build_dataset
 from mtvision.errors import TrainingError
 from mtvision.study.planning.probe import duration
 from mtvision.study.running.claims import DESIGN, Claim, quiet
@@ -128,7 +128,7 @@ def _record(claim: Claim, result: RunResult, objective: str) -> tuple[float, dic
     }
     if claim.split is not None:
         data = build_dataset(claim.run.config, claim.split)
-        scored = evaluate(model, data, batch_size=_batch_size(claim))
+        scored = evaluate(model, data, batch_size=_batch_size(claim), on_error=claim.run.config.data.on_error)
         whole = {"score": combined_score(model, scored.metrics), "loss": scored.losses["loss"]}
         record["held_out"] = {**scored.metrics, **whole}
     return value, record

@@ -1,0 +1,111 @@
+"""From samples to a batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mtvision.data.checking.check import annotation_name_problems
+from mtvision.data.geometry import writable_tensor
+from mtvision.data.reading import Item
+from mtvision.errors import DataError
+from mtvision.types import VOID, Batch, DetectionTarget, Sample
+
+
+def collate(samples: Sequence[Sample], originals: Sequence[Sample] = (), skipped: Sequence[str] = ()) -> Batch:
+    """Join samples of one size to a `Batch`.
+
+    Args:
+        samples: as the network gets them; of none, ``images`` is ``(0, 3, 0, 0)``.
+        originals: the same samples untransformed, for ``truths``; empty in training.
+        skipped: a sentence for each item that could not be read.
+
+    Raises:
+        DataError: if the samples have several sizes, a map or value has the name of a standard task, or both have the
+            same name.
+    """
+    sizes = {sample.image.shape[:2] for sample in samples}
+    if len(sizes) > 1:
+        raise DataError(f"the images of a batch must have one size, got {sorted(sizes)} (height, width)")
+    for sample in samples:
+        for problem in annotation_name_problems(sample):
+            raise DataError(f"image '{sample.image_id}': {problem}")
+    return Batch(
+        images=_images(samples),
+        targets={
+            "seg": _masks(samples),
+            "det": [_detection_target(sample) for sample in samples],
+            **_further_targets(samples),
+        },
+        image_ids=[sample.image_id for sample in samples],
+        image_sizes=[sample.original_size for sample in samples],
+        truths=_truths(originals) if originals else {},
+        skipped=list(skipped),
+    )
+
+
+def collate_items(items: Sequence[Item]) -> Batch:
+    """Join what the workers read to a `Batch`, without the items that could not be read."""
+    samples = [item.sample for item in items if item.sample is not None]
+    originals = [item.original for item in items if item.original is not None]
+    return collate(samples, originals, list(dict.fromkeys(text for item in items for text in item.skipped)))
+
+
+def _images(samples: Sequence[Sample]) -> Tensor:
+    """Return the images as ``(N, 3, H, W)``, each of its three planes copied once."""
+    height, width = samples[0].image.shape[:2] if samples else (0, 0)
+    images = torch.empty((len(samples), 3, height, width), dtype=torch.uint8)
+    for image, sample in zip(images, samples, strict=True):
+        image.copy_(writable_tensor(sample.image).permute(2, 0, 1))
+    return images
+
+
+def _masks(samples: Sequence[Sample]) -> Tensor:
+    """Return the masks as int64 ``(N, H, W)``, all void for a sample without."""
+    height, width = samples[0].image.shape[:2] if samples else (0, 0)
+    masks = torch.empty((len(samples), height, width), dtype=torch.int64)
+    for mask, sample in zip(masks, samples, strict=True):
+        if sample.mask is None:
+            mask.fill_(VOID)
+        else:
+            mask.copy_(writable_tensor(sample.mask))
+    return masks
+
+
+def _truths(originals: Sequence[Sample]) -> dict[str, list[Any]]:
+    masks = [None if sample.mask is None else torch.from_numpy(sample.mask.astype(np.int64)) for sample in originals]
+    objects = [_detection_target(sample) for sample in originals]
+    return {"seg": masks, "det": objects, **_further_targets(originals)}
+
+
+def _further_targets(samples: Sequence[Sample]) -> dict[str, list[Tensor | None]]:
+    """Return the maps and values by name, for each a list with an entry for each image."""
+    targets: dict[str, list[Tensor | None]] = {}
+    for index, sample in enumerate(samples):
+        for name, values in sample.maps.items():
+            # (K, H, W): as images, channels come first in tensors
+            first = values.transpose(2, 0, 1) if values is not None and values.ndim == 3 else values
+            targets.setdefault(name, [None] * len(samples))[index] = _tensor(first)
+        for name, values in sample.values.items():
+            targets.setdefault(name, [None] * len(samples))[index] = _tensor(values)
+    return targets
+
+
+def _tensor(values: NDArray[Any] | None) -> Tensor | None:
+    if values is None:
+        return None
+    kinds: dict[str, Any] = {"f": np.float32, "b": np.bool_}
+    return torch.from_numpy(np.array(values, dtype=kinds.get(values.dtype.kind, np.int64), order="C"))
+
+
+def _detection_target(sample: Sample) -> DetectionTarget | None:
+    if sample.boxes is None or sample.labels is None or sample.difficult is None:
+        return None
+    return DetectionTarget(
+        boxes=torch.from_numpy(sample.boxes.astype(np.float32)),
+        labels=torch.from_numpy(sample.labels.astype(np.int64)),
+        difficult=torch.from_numpy(sample.difficult.astype(np.bool_)),
+    )

@@ -1,0 +1,1 @@
+"""Data sets and predictions as files that other tools read."""
