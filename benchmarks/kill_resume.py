@@ -17,6 +17,7 @@ import random
 import signal
 import tempfile
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,9 @@ def _start(config: dict[str, dict[str, Any]], folder: Path) -> int:
     try:
         mtv.train(config, folder, progress=False)
         code = 0
+    except BaseException:
+        (folder.parent / f"{folder.name}-error.txt").write_text(traceback.format_exc())
+        raise
     finally:
         os._exit(code)
 
@@ -136,7 +140,7 @@ def _wait(child: int, may_die: bool = False) -> None:
     _, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if code not in ((0, -signal.SIGKILL) if may_die else (0,)):
-        raise SystemExit(f"a run ended with exit code {code}")
+        raise SystemExit(f"a run ended with exit code {code}; see the *-error.txt beside its folder")
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ import importlib.util
 import json
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -201,8 +203,17 @@ def test_killed_by_the_system_it_goes_on_bit_for_bit(tmp_path):
     spec = importlib.util.spec_from_file_location("kill_resume", path)
     campaign = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(campaign)
-    small = {**campaign.CONFIG, "system": {**campaign.CONFIG["system"], "epochs": 2}}
-    result = campaign.main(2, 1, tmp_path, small)
+    # In a process of its own: its children are forks, and autograd does not work in the fork of one that used it.
+    code = (
+        "import json, pathlib, sys; import kill_resume as campaign; config = campaign.CONFIG; "
+        "small = {**config, 'system': {**config['system'], 'epochs': 2}}; "
+        "print(json.dumps(campaign.main(2, 1, pathlib.Path(sys.argv[1]), small)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(path.parent), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr[-2000:]
+    result = json.loads(done.stdout.splitlines()[-1])
     assert len(result["reached"]) == 2
     assert result["differences"] == []
     (tmp_path / "killed-0" / "checkpoints" / "best" / "model.safetensors").write_bytes(b"")
