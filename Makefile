@@ -16,8 +16,8 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED)  ## train on generated shapes: table, curves and a panel of predictions in runs/demo
 	$(BIN)/python examples/quickstart.py --run-dir runs/demo
 
-test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses=auto
+test: $(INSTALLED)  # many tests start processes: with compiled modules each of them starts sooner
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=auto
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -12,6 +12,11 @@ from mtvision.registry import Registry
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items):
+    """Start the longest tests first: at the end of all, one of them would leave the other test processes idle."""
+    items.sort(key=lambda item: item.get_closest_marker("first") is None)
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _own_cache(tmp_path_factory):
     """Keep statistics that tests compute out of the user's cache."""

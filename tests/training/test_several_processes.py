@@ -65,6 +65,7 @@ def test_only_the_main_process_writes(two):
     assert [row["epoch"] for row in rows(two)] == [1, 2]
 
 
+@pytest.mark.first
 @pytest.mark.slow
 def test_a_process_that_dies_takes_the_run_down_and_the_run_goes_on(tmp_path):
     """2 steps an epoch; the second process dies inside the second epoch, in which the losses are counted already."""

@@ -502,6 +502,7 @@ def test_a_malicious_state_is_refused_and_not_executed(tmp_path):
     assert not (tmp_path / "executed").exists()
 
 
+@pytest.mark.first
 @pytest.mark.slow
 def test_overfits_sixteen_images(tmp_path, caplog):
     """The whole chain can fit what it sees: mIoU and mAP@50 above 0.9 on 16 images."""
