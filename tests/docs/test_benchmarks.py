@@ -167,3 +167,8 @@ def test_study_intervals_has_a_row_a_design(load, capsys):
     assert heading == "normal noise, 5 studies of each design"
     assert row.startswith("one_at_a_time, 1 factor, 3 seeds")
     assert 0 <= float(row.split()[-4]) <= 100
+
+
+def test_segmentation_metrics_counts_the_same_three_ways(load, capsys):
+    assert load("segmentation_metrics").main(images=4, distinct=2, size=(40, 30), num_classes=5) > 0
+    assert "boundary" in capsys.readouterr().out

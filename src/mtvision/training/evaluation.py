@@ -3,7 +3,7 @@
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import zip_longest
 from typing import Any
 
@@ -14,29 +14,12 @@ from mtvision.errors import DataError
 from mtvision.layers.mode import evaluation_mode
 from mtvision.model import MultiTaskModel
 from mtvision.training import processes
+from mtvision.training.evaluation_result import EvaluationResult as EvaluationResult
+from mtvision.training.evaluation_result import by_class
+from mtvision.training.kept_predictions import KeptPredictions
+from mtvision.training.protocol_scores import ProtocolScores
 from mtvision.training.skipped_images import SkippedImages
 from mtvision.types import Batch, Classes
-
-
-@dataclass(frozen=True)
-class EvaluationResult:
-    """Numbers of one evaluation.
-
-    Attributes:
-        metrics: ``<task>/<metric>``, fractions in [0, 1]; NaN where nothing could be scored.
-        losses: ``loss`` (weighted sum over the tasks) and ``<task>/<part>``, means over the batches.
-        per_class: ``<task>/<metric>`` by class name; NaN for a class that does not occur.
-        skipped: a sentence for each image that could not be read and was left out.
-    """
-
-    metrics: dict[str, float]
-    losses: dict[str, float] = field(default_factory=dict)
-    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
-    skipped: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        """Return the metrics, one a line."""
-        return "\n".join(f"{name:<20} {value:.4f}" for name, value in self.metrics.items())
 
 
 class LossMeter:
@@ -101,6 +84,8 @@ def score(
     classes: Classes | None = None,
     shared: bool = False,
     named: set[str] | None = None,
+    protocol: str | Sequence[str] | None = None,
+    kept: KeptPredictions | None = None,
 ) -> EvaluationResult:
     """Return losses and metrics over batches that carry ``truths``.
 
@@ -113,11 +98,15 @@ def score(
         shared: whether the batches of several processes belong together, each process's after those of the one before
             it; all of them then return the same.
         named: images that could not be read and were named in the log before; those of this pass are added.
+        protocol: one or several, whose numbers are added; see `mtvision.evaluate`.
+        kept: where the predictions of this process are added; None: they are forgotten.
 
     Raises:
+        ConfigError: if a protocol scores none of the model's tasks.
         DataError: if the batches have no ``truths``, or all images could not be read.
     """
     metrics = {name: model.task(name).metrics() for name in model.tasks}
+    protocols = ProtocolScores(model, protocol)
     losses_of_batches: list[tuple[dict[str, Tensor], int]] = []
     skipped = SkippedImages(named)
     call = forward or model
@@ -131,17 +120,25 @@ def score(
             outputs = call(batch.images)
             losses = model.loss(outputs, batch.targets)
             losses_of_batches.append((flatten(losses, weighted_sum(losses, weights or {})), len(batch.images)))
+            predictions = {}
             for name in model.tasks:
                 task = model.task(name)
-                predictions = task.postprocess(outputs[name], batch.image_sizes)
-                metrics[name].update(predictions, task.select(batch.truths, name))
+                predictions[name] = task.postprocess(outputs[name], batch.image_sizes)
+                truths = task.select(batch.truths, name)
+                metrics[name].update(predictions[name], truths)
+                for evaluator in protocols.of(name):
+                    evaluator.update(predictions[name], truths)
+            if kept is not None:
+                kept.add(batch.image_ids, predictions)
     for collection in metrics.values():
         _gather_if(shared, collection)
     means = _mean_losses(losses_of_batches, shared)
     left_out = skipped.of_all(shared)
     if left_out and not means:
         raise DataError(f"not one of the {len(left_out)} images can be read; the last: {left_out[-1]}")
-    return replace(_result(model, metrics, means, classes or model.classes), skipped=left_out)
+    result = _result(model, metrics, means, classes or model.classes)
+    scalars, tables = protocols.compute(classes or model.classes, shared)
+    return replace(result, metrics=result.metrics | scalars, per_class=result.per_class | tables, skipped=left_out)
 
 
 def _mean_losses(losses_of_batches: list[tuple[dict[str, Tensor], int]], shared: bool) -> dict[str, float]:
@@ -209,12 +206,10 @@ def _result(
     scalars: dict[str, float] = {}
     tables: dict[str, dict[str, float]] = {}
     for task, collection in metrics.items():
-        names = classes.names(task) if classes is not None else ()
         for key, value in _compute(collection).items():
             if key in model.task(task).class_metrics:
                 values = value.reshape(-1).tolist()  # torchmetrics makes a scalar of a single class
-                rows = names if len(names) == len(values) else tuple(map(str, range(len(values))))
-                tables[f"{task}/{key}"] = dict(zip(rows, values, strict=True))
+                tables[f"{task}/{key}"] = by_class(values, task, classes)
             else:
                 scalars[f"{task}/{key}"] = float(value)
     return EvaluationResult(scalars, losses, tables)
