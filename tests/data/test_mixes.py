@@ -48,11 +48,17 @@ def mixed(mix: Mix, samples: list[Sample], seed: int) -> Sample:
     return result
 
 
-def assert_consistent(sample: Sample, slack: float = 1.5) -> None:
-    """The pixels of each object are of its class, and its box is their bound, but for ``slack`` pixels."""
+def assert_consistent(sample: Sample, slack: float = 1.5, tiny: float = 0) -> None:
+    """The pixels of each object are of its class, and its box is their bound, but for ``slack`` pixels.
+
+    Boxes with a side of at most ``tiny`` pixels need no pixels: nearest neighbours may have passed over them.
+    """
     bounds = instance_bounds(sample.instances, len(sample.boxes))
     for row, (label, box) in enumerate(zip(sample.labels, sample.boxes, strict=True)):
         pixels = sample.instances == row + 1
+        if (box[2:] - box[:2]).min() <= tiny:
+            assert set(np.unique(sample.mask[pixels]).tolist()) <= {label + 1}
+            continue
         assert pixels.any()
         assert set(np.unique(sample.mask[pixels]).tolist()) == {label + 1}
         assert np.abs(box - bounds[row]).max() <= slack
@@ -63,7 +69,7 @@ def assert_consistent(sample: Sample, slack: float = 1.5) -> None:
 def test_a_mosaic_is_four_consistent_quarters(indices: tuple[int, ...], seed: int):
     parts = [shapes(index) for index in indices]
     result = mixed(mosaic(), parts, seed)
-    assert_consistent(result, slack=3)  # resizing loses thin tips of a star, cutting rounds
+    assert_consistent(result, slack=3, tiny=3)  # resizing loses thin tips of a star, cutting rounds
     ownerless = ((result.mask > 0) & (result.instances == 0)).astype(np.uint8)
     assert not cv2.erode(ownerless, np.ones((3, 3), np.uint8)).any()  # but slices too thin for a box
     assert set(result.labels.tolist()) <= {label for part in parts for label in part.labels.tolist()}

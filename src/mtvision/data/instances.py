@@ -64,14 +64,14 @@ def tightened(boxes: Boxes, moved: Boxes, seen: Boxes, own: NDArray[np.bool_]) -
         own: whether the pixels are the whole object, see `are_whole`, ``(M,)``.
 
     Returns:
-        ``(M, 4)``, and False ``(M,)`` for those that are whole and of which no pixel is left.
+        ``(M, 4)``, and False ``(M,)`` for those of which a pixel was seen and none is left.
     """
     had, has = ~np.isnan(moved[:, 0]), ~np.isnan(seen[:, 0])
     inward = np.concatenate([seen[:, :2] - moved[:, :2], moved[:, 2:] - seen[:, 2:]], axis=1)
     inward = np.where((own & had & has)[:, None] & (inward > _DEAD_ZONE), inward, 0).astype(np.float32)
     tight = boxes + inward * np.array([1, 1, -1, -1], dtype=np.float32)
     proper = (tight[:, 2:] > tight[:, :2]).all(axis=1)
-    return np.where(proper[:, None], tight, boxes), ~(own & had & ~has)
+    return np.where(proper[:, None], tight, boxes), ~(had & ~has)
 
 
 def are_whole(boxes: Boxes, bounds: Boxes) -> NDArray[np.bool_]:
