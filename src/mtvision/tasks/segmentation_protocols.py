@@ -18,7 +18,47 @@ _DILATION_RATIO = 0.02
 """Width of a boundary as a share of the image's diagonal: of Cheng et al. 2021, for images of usual size."""
 
 
-class StandardProtocol:
+class _Sums:
+    """Adds up whole numbers image by image.
+
+    Args:
+        num_classes: C, the background included.
+    """
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        self._sums = self._of_nothing()
+
+    def update(self, predictions: Sequence[Tensor], truths: Sequence[Tensor | None]) -> None:
+        """Count the images of a batch; an image whose truth is None is left out.
+
+        Args:
+            predictions: integer ``(H, W)`` each, in [0, C).
+            truths: integer ``(H, W)`` each, in [0, C) or 255 = void, or None.
+
+        Raises:
+            DataError: if the sizes differ or a true class is outside [0, C).
+        """
+        for prediction, truth in zip(predictions, truths, strict=True):
+            if truth is not None:
+                self._sums += self._of_image(prediction, truth).cpu()
+
+    def state(self) -> Tensor:
+        """Return what was counted, int64: the confusion ``(C, C)``, or intersections and unions ``(2, C)``."""
+        return self._sums.clone()
+
+    def merge(self, states: Sequence[Tensor]) -> None:
+        """Take the sum of the states of several evaluators in place of what was counted so far."""
+        self._sums = torch.stack(list(states)).sum(dim=0)
+
+    def _of_nothing(self) -> Tensor:
+        raise NotImplementedError
+
+    def _of_image(self, prediction: Tensor, truth: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class StandardProtocol(_Sums):
     """The usual numbers of segmentation, all of one confusion matrix over the data set.
 
     Void pixels (255) of the truth are left out. With t the pixels of a class in the truth, p those in the predictions
@@ -44,35 +84,16 @@ class StandardProtocol:
         [0.5, 0.0, nan]
     """
 
-    def __init__(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self._confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+    def _of_nothing(self) -> Tensor:
+        return torch.zeros(self.num_classes, self.num_classes, dtype=torch.int64)
 
-    def update(self, predictions: Sequence[Tensor], truths: Sequence[Tensor | None]) -> None:
-        """Count the images of a batch; an image whose truth is None is left out.
-
-        Args:
-            predictions: integer ``(H, W)`` each, in [0, C).
-            truths: integer ``(H, W)`` each, in [0, C) or 255 = void, or None.
-
-        Raises:
-            DataError: if the sizes differ or a true class is outside [0, C).
-        """
-        for prediction, truth in zip(predictions, truths, strict=True):
-            if truth is not None:
-                self._confusion += count_pairs(prediction, truth, self.num_classes).cpu()
-
-    def state(self) -> Tensor:
-        """Return what was counted: int64 ``(C, C)``, rows are true classes."""
-        return self._confusion.clone()
-
-    def merge(self, states: Sequence[Tensor]) -> None:
-        """Take the sum of the states of several evaluators in place of what was counted so far."""
-        self._confusion = torch.stack(list(states)).sum(dim=0)
+    def _of_image(self, prediction: Tensor, truth: Tensor) -> Tensor:
+        """Return the confusion of an image, ``(C, C)``; rows are true classes."""
+        return count_pairs(prediction, truth, self.num_classes)
 
     def compute(self) -> ProtocolResult:
         """Return the numbers so far."""
-        confusion = self._confusion.double()
+        confusion = self._sums.double()
         common, true, predicted = confusion.diagonal(), confusion.sum(dim=1), confusion.sum(dim=0)
         iou, accuracy = common / (true + predicted - common), common / true
         dice = 2 * common / (true + predicted)
@@ -88,7 +109,7 @@ class StandardProtocol:
         )
 
 
-class BoundaryProtocol:
+class BoundaryProtocol(_Sums):
     """Boundary IoU of each class over the data set (Cheng et al. 2021, arXiv 2103.16562).
 
     The boundary of a class are its pixels within a distance of its edge, that is 0.02 of the image's diagonal, rounded;
@@ -112,27 +133,13 @@ class BoundaryProtocol:
         0.6
     """
 
-    def __init__(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self._sums = torch.zeros(2, num_classes, dtype=torch.int64)  # intersections and unions
-
-    def update(self, predictions: Sequence[Tensor], truths: Sequence[Tensor | None]) -> None:
-        """Count the images of a batch; an image whose truth is None is left out.
-
-        Args:
-            predictions: integer ``(H, W)`` each, in [0, C).
-            truths: integer ``(H, W)`` each, in [0, C) or 255 = void, or None.
-
-        Raises:
-            DataError: if the sizes differ or a true class is outside [0, C).
-        """
-        for prediction, truth in zip(predictions, truths, strict=True):
-            if truth is not None:
-                count_pairs(prediction, truth, self.num_classes)  # refuses what cannot be scored
-                self._sums += self._of_image(prediction, truth.to(prediction.device)).cpu()
+    def _of_nothing(self) -> Tensor:
+        return torch.zeros(2, self.num_classes, dtype=torch.int64)
 
     def _of_image(self, prediction: Tensor, truth: Tensor) -> Tensor:
         """Return the sizes of the intersections and the unions of an image, ``(2, C)``."""
+        count_pairs(prediction, truth, self.num_classes)  # refuses what cannot be scored
+        truth = truth.to(prediction.device)
         width = boundary_width((truth.shape[0], truth.shape[1]), _DILATION_RATIO)
         true, predicted = truth.to(torch.uint8), prediction.to(torch.uint8).masked_fill(truth == VOID, VOID)
         # what is no boundary is void from here on, and void pixels are no boundary: one value says both
@@ -142,14 +149,6 @@ class BoundaryProtocol:
 
     def _count(self, labels: Tensor) -> Tensor:
         return torch.bincount(labels.flatten(), minlength=VOID + 1)[: self.num_classes]
-
-    def state(self) -> Tensor:
-        """Return what was counted: int64 ``(2, C)``, intersections and unions."""
-        return self._sums.clone()
-
-    def merge(self, states: Sequence[Tensor]) -> None:
-        """Take the sum of the states of several evaluators in place of what was counted so far."""
-        self._sums = torch.stack(list(states)).sum(dim=0)
 
     def compute(self) -> ProtocolResult:
         """Return the numbers so far."""

@@ -9,7 +9,7 @@ from torch.utils.data import Dataset, Sampler
 
 from mtvision.data.base import Transform
 from mtvision.data.checking.check import checked_reader
-from mtvision.data.loading.orders import occurrences
+from mtvision.data.loading.orders import Uniform, occurrences
 from mtvision.data.reading import Item
 from mtvision.errors import DataError
 from mtvision.types import Sample
@@ -54,8 +54,7 @@ class KeyedSampler(Sampler[SampleKey]):
     ) -> None:
         self.num_samples = num_samples
         self.seed = seed
-        self.shuffle = shuffle
-        self.order = order
+        self.order = order if order is not None or not shuffle else Uniform(num_samples).order
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -70,12 +69,9 @@ class KeyedSampler(Sampler[SampleKey]):
         order = np.arange(self.num_samples)
         if self.order is not None:
             order = _checked_order(self.order(self.seed, epoch), self.num_samples)
-        elif self.shuffle:
-            order = np.random.default_rng(np.random.SeedSequence([self.seed, epoch])).permutation(self.num_samples)
-        repeats = occurrences(order) if self.order is not None else np.zeros(len(order), dtype=np.int64)
         return (
             SampleKey(epoch, index, repeat=repeat)
-            for index, repeat in zip(order.tolist(), repeats.tolist(), strict=True)
+            for index, repeat in zip(order.tolist(), occurrences(order).tolist(), strict=True)
         )
 
 

@@ -10,6 +10,7 @@ from mtvision.data.readers.coco_files import (
     find_annotations,
     find_images,
     ids_of,
+    item_problem,
     path_within,
     size_problem,
     stated_size,
@@ -121,13 +122,10 @@ class Coco(FileSet):
 
     def _read(self, item: dict[str, Any], size: Size) -> tuple[_Parts, list[str]]:
         """Return one annotation, and a sentence for each problem."""
-        name = self._categories.get(item["category_id"]) if type(item.get("category_id")) is int else None
-        if name is None:
-            known = ", ".join(map(str, list(self._categories)[:24]))
-            return _Parts(None, None), [f"unknown category id {str(item.get('category_id'))[:80]}; known: {known}"]
-        crowd = crowd_flag(item)
-        if crowd not in (0, 1):
-            return _Parts(None, None), [f"'iscrowd' must be 0 or 1, got {str(crowd)[:80]}"]
+        problem = item_problem(item, self._categories)
+        if problem:
+            return _Parts(None, None), [problem]
+        name, crowd = self._categories[item["category_id"]], crowd_flag(item)
         box, complaint = xyxy(item.get("bbox"), size)
         region, second = _region(item["segmentation"], size) if item.get("segmentation") else (None, "")
         problems = [text for text in (complaint, second) if text]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -204,3 +204,12 @@ def find_images(folder: Path, split: str, file: Path, names: Iterable[str]) -> P
     raise DataError(
         f"{file}: none of its images, such as {listed[0]!r}, is in {folder} or its folders {', '.join(usual)}"
     )
+
+
+def item_problem(item: Mapping[str, Any], categories: Collection[int]) -> str:
+    """Return what is wrong with the category id or the crowd flag of an object, empty if nothing is."""
+    key, crowd = item.get("category_id"), crowd_flag(item)
+    if type(key) is not int or key not in categories:
+        known = ", ".join(map(str, list(categories)[:24]))
+        return f"unknown category id {str(key)[:80]}; known: {known}"
+    return "" if crowd in (0, 1) else f"'iscrowd' must be 0 or 1, got {str(crowd)[:80]}"

@@ -13,6 +13,7 @@ from mtvision.data.readers.coco_files import (
     find_annotations,
     find_images,
     ids_of,
+    item_problem,
     path_within,
     size_problem,
     stated_size,
@@ -144,14 +145,10 @@ class CocoPanoptic(FileSet):
         return segments, problems
 
     def _segment(self, number: int, item: Mapping[str, Any], size: Size) -> tuple[_Segment | None, str]:
-        key, crowd = item.get("category_id"), crowd_flag(item)
-        category = self._categories.get(key) if type(key) is int else None
-        if category is None:
-            known = ", ".join(map(str, list(self._categories)[:24]))
-            return None, f"unknown category id {str(key)[:80]}; known: {known}"
-        if crowd not in (0, 1):
-            return None, f"'iscrowd' must be 0 or 1, got {str(crowd)[:80]}"
-        name = category.name
+        problem = item_problem(item, self._categories)
+        if problem:
+            return None, problem
+        name, crowd = self._categories[item["category_id"]].name, crowd_flag(item)
         if name not in self.classes.segmentation:
             return _Segment(number, 0, None), ""
         value = VOID if crowd else self.classes.segmentation.index(name)
