@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, TypeAlias
 
 import numpy as np
@@ -94,14 +95,23 @@ def compute_statistics(dataset: Sequence[Sample], cache: bool = True, *, skip_ba
         True
     """
     key = fingerprint(dataset) if cache else None
-    path = cache_file("statistics", key) if key is not None else None
+    path = _cache_path(key) if key is not None else None
     known = read_cached(path, _parse) if path is not None else None
     if known is not None:
         return known
     computed = normalization_of(_count_values(dataset, skip_bad))
-    if path is not None:
-        write_cached(path, {"mean": computed.mean, "std": computed.std})
+    if key is not None:
+        keep_statistics(key, computed)
     return computed
+
+
+def keep_statistics(key: str, statistics: Normalization) -> None:
+    """Write what another pass over a data set has made to where `compute_statistics` looks, by the `fingerprint`."""
+    write_cached(_cache_path(key), {"mean": statistics.mean, "std": statistics.std})
+
+
+def _cache_path(key: str) -> Path:
+    return cache_file("statistics", key)
 
 
 def fingerprint(dataset: Sequence[Sample]) -> str | None:

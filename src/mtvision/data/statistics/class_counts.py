@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,14 +50,24 @@ def class_pixel_counts(
         True
     """
     key = fingerprint(dataset) if cache else None
-    path = cache_file(f"class-counts-{num_classes}", key) if key is not None else None
+    path = _cache_path(key, num_classes) if key is not None else None
     known = read_cached(path, partial(_parse, num_classes=num_classes)) if path is not None else None
     if known is not None:
         return known
     counted = _count(dataset, num_classes, skip_bad)
-    if path is not None:
-        write_cached(path, {name: values.tolist() for name, values in counted._asdict().items()})
+    if key is not None:
+        keep_class_counts(key, counted)
     return counted
+
+
+def keep_class_counts(key: str, counts: ClassCounts) -> None:
+    """Write what another pass over a data set has made to where `class_pixel_counts` looks, by the `fingerprint`."""
+    path = _cache_path(key, len(counts.pixels))
+    write_cached(path, {name: values.tolist() for name, values in counts._asdict().items()})
+
+
+def _cache_path(key: str, num_classes: int) -> Path:
+    return cache_file(f"class-counts-{num_classes}", key)
 
 
 def _count(dataset: Sequence[Sample], num_classes: int, skip_bad: bool) -> ClassCounts:

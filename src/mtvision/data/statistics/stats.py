@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mtvision.data.checking.check import checked_reader, classes_problems
-from mtvision.data.preprocessing import fingerprint, normalization_of, value_counts
+from mtvision.data.preprocessing import fingerprint, keep_statistics, normalization_of, value_counts
 from mtvision.data.statistics.annotation_table import AnnotationRows, Progress, keep_table
-from mtvision.data.statistics.class_counts import ClassCounter
+from mtvision.data.statistics.class_counts import ClassCounter, keep_class_counts
 from mtvision.data.statistics.stats_records import (
     LARGE_SIDE,
     SMALL_SIDE,
@@ -26,7 +26,6 @@ from mtvision.data.statistics.stats_records import (
     ObjectsPerImage,
     Quantiles,
 )
-from mtvision.data.statistics_cache import cache_file, write_cached
 from mtvision.errors import DataError
 from mtvision.types import Classes, Sample
 
@@ -112,10 +111,8 @@ def _keep(dataset: Sequence[Sample], found: DataStatistics, rows: AnnotationRows
     key = fingerprint(dataset)
     if key is None:
         return
-    normalization, counts = found.normalization, found.class_counts
-    write_cached(cache_file("statistics", key), {"mean": normalization.mean, "std": normalization.std})
-    path = cache_file(f"class-counts-{len(found.class_pixels)}", key)
-    write_cached(path, {name: values.tolist() for name, values in counts._asdict().items()})
+    keep_statistics(key, found.normalization)
+    keep_class_counts(key, found.class_counts)
     if rows is not None:
         keep_table(dataset, rows.table)
 
