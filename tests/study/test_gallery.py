@@ -13,9 +13,9 @@ from sklearn.metrics import jaccard_score
 from torchvision.ops import box_iou
 
 import mtvision as mtv
+from mtvision.analysis.image_reasons import correlations, facts_table, measure, outer_sides
+from mtvision.analysis.image_scores import best_threshold, f1, mask_miou, match_boxes
 from mtvision.study.report.gallery import gallery
-from mtvision.study.report.image_reasons import correlations, facts_table, measure, outer_sides
-from mtvision.study.report.image_scores import best_threshold, f1, mask_miou, match_boxes
 from mtvision.types import Sample
 
 CLASSES = mtv.Classes(("background", "cat", "dog"), ("cat", "dog"))

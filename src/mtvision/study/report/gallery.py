@@ -11,10 +11,10 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from mtvision.analysis.image_reasons import KINDS, ImageFacts, correlations, facts_table, measure, outer_sides
+from mtvision.analysis.image_scores import Matches, best_threshold, f1, mask_miou, match_boxes
 from mtvision.errors import DataError
 from mtvision.model import MultiTaskModel
-from mtvision.study.report.image_reasons import KINDS, ImageFacts, correlations, facts_table, measure, outer_sides
-from mtvision.study.report.image_scores import Matches, best_threshold, f1, mask_miou, match_boxes
 from mtvision.types import VOID, Classes, Prediction, Sample
 from mtvision.visualize.panel import write_panel
 

@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pandas as pd
 
+from mtvision.analysis.image_reasons import KINDS
 from mtvision.study.analysis.changes import JOIN
 from mtvision.study.analysis.findings import Findings
 from mtvision.study.analysis.table import FINISHED, PRUNED
 from mtvision.study.report.blocks import Column, Table
-from mtvision.study.report.image_reasons import KINDS
 from mtvision.study.report.numbers import bare_name, heading, short_names, shorten
 
 _RESULTS = (

@@ -1,0 +1,1 @@
+"""Predicting better, and for many images: more views of an image, windows, folders, films."""
