@@ -1,6 +1,6 @@
 """Segment and detect in images with a trained run; writes the pictures beside each other into a folder.
 
-python examples/predict.py runs/demo photo.jpg other.png --out predictions
+python examples/predict.py runs/demo photo.jpg other.png --out predictions --flip
 """
 
 import argparse
@@ -13,9 +13,12 @@ from PIL import Image
 import mtvision as mtv
 
 
-def main(run: Path, images: Sequence[Path], out: Path, score_threshold: float = 0.3) -> list[Path]:
+def main(
+    run: Path, images: Sequence[Path], out: Path, score_threshold: float = 0.3, *, flip: bool = False
+) -> list[Path]:
     model = mtv.load_model(run)
-    predictions = model.predict(images, score_threshold=score_threshold)
+    predictor = mtv.Predictor(model, flip=True, fusion="nms") if flip else model
+    predictions = predictor.predict(images, score_threshold=score_threshold)
     out.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for path, prediction in zip(images, predictions, strict=True):
@@ -38,8 +41,9 @@ if __name__ == "__main__":
     parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("--out", type=Path, default=Path("predictions"))
     parser.add_argument("--score-threshold", type=float, default=0.3)
+    parser.add_argument("--flip", action="store_true", help="also show each image mirrored, and merge both predictions")
     options = parser.parse_args()
     try:
-        main(options.run, options.images, options.out, options.score_threshold)
+        main(options.run, options.images, options.out, options.score_threshold, flip=options.flip)
     except mtv.MtvisionError as error:
         raise SystemExit(f"error: {error}") from None

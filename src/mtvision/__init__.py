@@ -49,11 +49,21 @@ from mtvision.types import Batch, Classes, FeatureInfo, Prediction, Sample
 
 if TYPE_CHECKING:
     from mtvision import visualize
+    from mtvision.analysis.analysis import Analysis
+    from mtvision.analysis.analyze import analyze
+    from mtvision.analysis.compare import compare
+    from mtvision.analysis.comparison import RunComparison
+    from mtvision.inference.folder import predict_folder
+    from mtvision.inference.predictor import Predictor
+    from mtvision.inference.thresholds import Thresholds, tune_thresholds
+    from mtvision.inference.video import predict_video
     from mtvision.study.study import Study
     from mtvision.training.callbacks import Callback
     from mtvision.training.checkpoint import load_model
     from mtvision.training.comparison import SingleTaskComparison
-    from mtvision.training.run import evaluate, train
+    from mtvision.training.evaluate import evaluate
+    from mtvision.training.evaluation_result import EvaluationResult
+    from mtvision.training.run import train
     from mtvision.training.run_folder import RunResult
     from mtvision.training.single_task import compare_single_task
     from mtvision.training.trainer import Trainer
@@ -66,12 +76,25 @@ _LATE = {
     "Trainer": "mtvision.training.trainer",
     "load_model": "mtvision.training.checkpoint",
     "train": "mtvision.training.run",
-    "evaluate": "mtvision.training.run",
+    "evaluate": "mtvision.training.evaluate",
+    "EvaluationResult": "mtvision.training.evaluation_result",
+    "Analysis": "mtvision.analysis.analysis",
+    "analyze": "mtvision.analysis.analyze",
+    "compare": "mtvision.analysis.compare",
+    "RunComparison": "mtvision.analysis.comparison",
+    "Predictor": "mtvision.inference.predictor",
+    "Thresholds": "mtvision.inference.thresholds",
+    "tune_thresholds": "mtvision.inference.thresholds",
+    "predict_folder": "mtvision.inference.folder",
+    "predict_video": "mtvision.inference.video",
     "RunResult": "mtvision.training.run_folder",
     "Study": "mtvision.study.study",
     "SingleTaskComparison": "mtvision.training.comparison",
     "compare_single_task": "mtvision.training.single_task",
 }
+
+_EXTRAS = {"mtvision.study": "study", "mtvision.analysis": "report"}
+"""What must be installed for the names of a package."""
 
 __all__ = [
     "ACTIVATIONS",
@@ -96,6 +119,7 @@ __all__ = [
     "SEGMENTATION_LOSSES",
     "SUPPRESSIONS",
     "TASKS",
+    "Analysis",
     "Assignment",
     "Batch",
     "Callback",
@@ -106,24 +130,30 @@ __all__ = [
     "DataError",
     "DetectionHead",
     "DetectionMaps",
+    "EvaluationResult",
     "FeatureInfo",
     "MtvisionError",
     "MultiTaskModel",
     "Prediction",
+    "Predictor",
     "RegistryError",
+    "RunComparison",
     "RunResult",
     "Sample",
     "SingleTaskComparison",
     "Study",
     "Task",
+    "Thresholds",
     "Trainer",
     "TrainingError",
     "activations",
+    "analyze",
     "assigners",
     "backbones",
     "build_dataset",
     "build_loader",
     "build_model",
+    "compare",
     "compare_single_task",
     "data",
     "evaluate",
@@ -133,8 +163,11 @@ __all__ = [
     "losses",
     "necks",
     "norms",
+    "predict_folder",
+    "predict_video",
     "suppression",
     "train",
+    "tune_thresholds",
     "visualize",
 ]
 
@@ -143,5 +176,18 @@ def __getattr__(name: str) -> Any:
     if name == "visualize":
         return import_module("mtvision.visualize")
     if name in _LATE:
-        return getattr(import_module(_LATE[name]), name)
+        return getattr(_imported(name), name)
     raise AttributeError(f"module 'mtvision' has no attribute '{name}'")
+
+
+def _imported(name: str) -> Any:
+    """Return the module of a name; where a package is missing, the error tells the extra that brings it."""
+    module = _LATE[name]
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        extra = next((extra for package, extra in _EXTRAS.items() if module.startswith(package)), None)
+        if extra is None:
+            raise
+        hint = f"mtvision.{name} needs {error.name}: pip install 'mtvision[{extra}]'"
+        raise ModuleNotFoundError(hint, name=error.name) from error

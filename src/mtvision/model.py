@@ -153,11 +153,11 @@ class MultiTaskModel(nn.Module):
         self.warn_if_pending()
         predictions: list[Prediction] = []
         with evaluation_mode(self):
-            for sources in _chunks(_each(images), batch_size if self.image_size else 1):
+            for sources in chunks(each_source(images), batch_size if self.image_size else 1):
                 predictions += self._predict_samples([as_sample(source) for source in sources])
         if score_threshold is None:
             return predictions
-        return [_above(prediction, score_threshold) for prediction in predictions]
+        return [above_score(prediction, score_threshold) for prediction in predictions]
 
     def warn_if_pending(self) -> None:
         """Log a warning while the data set's mean and standard deviation are to be used but are not known yet."""
@@ -201,7 +201,7 @@ def _check_task_names(tasks: Mapping[str, Task], neck_tasks: Collection[str]) ->
         raise ConfigError(problems)
 
 
-def _each(images: Any) -> Iterable[ImageSource]:
+def each_source(images: Any) -> Iterable[ImageSource]:
     """Return the images of an argument that is one or several."""
     if isinstance(images, Tensor | np.ndarray):
         return images if images.ndim == 4 else (images,)
@@ -209,13 +209,14 @@ def _each(images: Any) -> Iterable[ImageSource]:
     return images if is_several else (images,)
 
 
-def _chunks(sources: Iterable[ImageSource], size: int) -> Iterator[list[ImageSource]]:
+def chunks(sources: Iterable[ImageSource], size: int) -> Iterator[list[ImageSource]]:
+    """Yield the images in lists of ``size``, the last one of what is left."""
     iterator = iter(sources)
     while chunk := list(islice(iterator, size)):
         yield chunk
 
 
-def _above(prediction: Prediction, threshold: float) -> Prediction:
+def above_score(prediction: Prediction, threshold: float) -> Prediction:
     """Drop what scores below a threshold from every part that is a dict with ``scores``."""
     kept = dict(prediction)
     for name, part in prediction.items():

@@ -19,6 +19,9 @@ SATELLITES = [
     "torchjd",
     "cvxpy",
     "rich",
+    "pandas",
+    "ensemble_boxes",
+    "numba",
 ]
 
 

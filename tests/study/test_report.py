@@ -21,11 +21,11 @@ import pytest
 from PIL import Image
 
 import mtvision as mtv
+from mtvision.analysis.gallery import Gallery, GalleryImage, Reason
 from mtvision.study.analysis.analyze import analyze
 from mtvision.study.analysis.table import RunTable
 from mtvision.study.outside import read_runs
 from mtvision.study.planning.factors import Factor, Level
-from mtvision.study.report.gallery import Gallery, GalleryImage, Reason
 from mtvision.study.report.writing import ReportContent, write_report
 
 EVIL = "<script>alert(1)</script>"
@@ -191,9 +191,7 @@ def test_links_within_the_page_lead_somewhere(page):
 def test_no_label_is_a_script_and_only_the_reports_own_may_run(files, page):
     (script,) = page.text["script"]
     assert "alert" not in script
-    assert script == resources.files("mtvision.study.report").joinpath("templates/report.js").read_text(
-        encoding="utf-8"
-    )
+    assert script == resources.files("mtvision.report").joinpath("templates/report.js").read_text(encoding="utf-8")
     policy = next(v for t, n, v in page.attributes if (t, n) == ("meta", "content") and "default-src" in v)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'" in policy
@@ -420,7 +418,7 @@ def test_tables_are_sorted_by_numbers_and_searched_by_words(tmp_path):
         [["d"], ["\N{MINUS SIGN}2", "-2"]],
     ]
     (tmp_path / "run.js").write_text(SCRIPT)
-    script = resources.files("mtvision.study.report").joinpath("templates/report.js")
+    script = resources.files("mtvision.report").joinpath("templates/report.js")
     command = ["node", str(tmp_path / "run.js"), json.dumps(rows), str(script)]
     result = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert result == [

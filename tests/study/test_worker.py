@@ -2,23 +2,22 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 
 import numpy as np
 import pytest
-import torch
 from postgres_server import postgres_server
 from small_study import BASE, content
 
 import mtvision as mtv
+from mtvision.cli import app
 from mtvision.errors import ConfigError, TrainingError
 from mtvision.study.planning.probe import duration
 from mtvision.study.planning.runs import PlannedRun
 from mtvision.study.running.claims import Claim
 from mtvision.study.running.worker import summary_line
 from mtvision.study.study import Study
+from quick_processes import QuickProcess
 
 _PATIENCE = 120  # seconds that a test waits for what takes a second or ten
 
@@ -183,27 +182,23 @@ def test_equal_configs_run_once(tmp_path):
     assert any("2 combinations of levels mean the same config" in sentence for sentence in plan.sentences)
 
 
+def _work(*arguments):
+    app(["study", "work", *arguments])
+
+
 class _Worker:
     """A worker process of its own, of a study that was begun."""
 
     def __init__(self, folder, storage=None, name=None):
         options = [*(["--storage", storage] if storage else []), *(["--name", name] if name else [])]
-        command = [sys.executable, "-m", "mtvision.cli", "study", "work", str(folder), *options]
-        # sums over another number of threads are rounded differently
-        environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-        self.process = subprocess.Popen(command, env=environment, **pipes)
+        self.process = QuickProcess(_work, (str(folder), *options), folder.parent / f"{folder.name}-printed.txt")
 
     def wait_for(self, condition):
         end = time.monotonic() + _PATIENCE
         while not condition():
             assert time.monotonic() < end, "waited for too long"
-            assert self.process.poll() is None, self.process.communicate()[0]
+            assert self.process.is_alive, self.process.text
             time.sleep(0.05)
-
-    def kill(self, how):
-        self.process.send_signal(how)
-        return self.process.communicate(timeout=_PATIENCE)[0]
 
 
 LONG = with_base(system__epochs=8, system__checkpoint_steps=1)
@@ -240,7 +235,7 @@ def test_a_run_whose_worker_was_ended_goes_on_from_its_checkpoint_to_the_same_re
     made = _begun(tmp_path / "a")
     worker = _Worker(tmp_path / "a")
     worker.wait_for(lambda: _checkpoints(tmp_path / "a"))
-    worker.kill(how)
+    worker.process.kill(how)
     begun = _checkpoints(tmp_path / "a")[0].parent
     assert not (begun / "summary.json").exists(), "the worker was to be ended inside a run"
     made.work(progress=False)
@@ -256,7 +251,7 @@ def test_workers_on_a_database_share_a_study_and_fetch_it_by_its_name(tmp_path, 
         elsewhere = _Worker(tmp_path / "there", storage=url, name="shared")
         elsewhere.wait_for(lambda: _checkpoints(tmp_path / "there"))
         begun.work(progress=False)
-        elsewhere.process.wait(timeout=_PATIENCE)
+        elsewhere.process.wait()
         done = {name: trial.user_attrs["result"] for name, trial in begun._queue.trials().items()}
         assert {name: _comparable(result) for name, result in done.items()} == {
             name: _comparable(result) for name, result in uninterrupted.items()

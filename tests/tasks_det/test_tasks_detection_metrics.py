@@ -4,11 +4,11 @@ import io
 import numpy as np
 import pytest
 import torch
-import torch.distributed as dist
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from mtvision.tasks.detection_metrics import MeanAveragePrecision
+from quick_processes import together
 
 CLASSES = 4
 
@@ -146,22 +146,19 @@ def test_batches_do_not_matter():
     assert metric.compute()["map50"] == 1
 
 
-def process(rank, world_size, file, folder):
+def score_a_share(rank, folder):
     """Score a share of the images: 7, 5 and none."""
-    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=world_size)
     predictions, truths = random_case(6)
     share = [slice(0, 7), slice(7, 12), slice(0, 0)][rank]
     metric = MeanAveragePrecision(CLASSES)
     if predictions[share]:
         metric.update(predictions[share], truths[share])
     torch.save(metric.compute(), folder / f"{rank}.pt")
-    dist.destroy_process_group()
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")
 def test_three_processes_score_as_one(tmp_path):
-    torch.multiprocessing.spawn(process, (3, tmp_path / "rendezvous", tmp_path), nprocs=3)
+    together(score_a_share, 3, tmp_path, tmp_path)
     single = score(*random_case(6))
     for rank in range(3):
         torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), single, equal_nan=True, atol=0, rtol=0)

@@ -1,16 +1,14 @@
-import os
-
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, jaccard_score
-from torch import multiprocessing
 
 from mtvision.errors import DataError
 from mtvision.tasks.segmentation_metrics import ClassIoU, MeanIoU, PixelAccuracy, count_pairs, segmentation_metrics
 from mtvision.types import VOID
+from quick_processes import together
 
 
 def masks(seed, num_classes, images=3):
@@ -111,17 +109,14 @@ def test_wrong_input_is_a_clear_error():
 
 
 def _count_half(rank, path):
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.distributed.init_process_group("gloo", init_method=f"file://{path}/store", rank=rank, world_size=2)
     predictions, truths = masks(0, 4, images=4)
     metrics = segmentation_metrics(4)
     metrics.update(predictions[rank::2], truths[rank::2])
-    torch.save(metrics.compute(), f"{path}/{rank}.pt")
-    torch.distributed.destroy_process_group()
+    torch.save(metrics.compute(), path / f"{rank}.pt")
 
 
 def test_two_processes_equal_one(tmp_path):
-    multiprocessing.spawn(_count_half, (str(tmp_path),), nprocs=2)
+    together(_count_half, 2, tmp_path, tmp_path)
     metrics = segmentation_metrics(4)
     metrics.update(*masks(0, 4, images=4))
     for rank in range(2):

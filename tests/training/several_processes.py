@@ -1,6 +1,6 @@
 """What tests of several processes start in each: ``several_processes.py FOLDER [key=value ...]``.
 
-Further arguments are ``die=STEP``, and ``plan=sharding`` for several runs in place of one.
+A further argument is ``die=STEP``.
 """
 
 import json
@@ -16,6 +16,10 @@ from torch.distributed.tensor import DTensor
 
 import mtvision as mtv
 from mtvision.training import processes, sharding
+from mtvision.training.evaluation import score
+from mtvision.training.kept_predictions import KeptPredictions
+from mtvision.training.shared_evaluation import gather_predictions, take_own_block
+from quick_processes import spread
 
 CONFIG = {
     "system": {"epochs": 2, "device": "cpu", "seed": 3, "checkpoint_steps": 1},
@@ -47,11 +51,26 @@ SHARDED = {
 """4 optimizer steps, the second of each epoch of one batch; the backbone is frozen in the first epoch."""
 
 
-def launch(folder, *values, number=2, expected=0):
+PROTOCOLS = ["boundary", "voc"]
+
+
+def torchrun(folder, *values, number=2, expected=0):
+    """Start `main` as a user starts processes, and return what they said; each has to import all for itself."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={number}", __file__]
-    done = subprocess.run([*command, str(folder), *values], capture_output=True, text=True, timeout=240)
+    path = os.pathsep.join([str(Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path}
+    given = [str(folder), *values]
+    done = subprocess.run([*command, *given], capture_output=True, text=True, timeout=240, env=environment)
     assert (done.returncode == 0) == (expected == 0), done.stderr[-3000:]
     return done.stderr
+
+
+def launch(folder, *values, function=None, number=2, expected=0):
+    """Start `main`, or another function of the same arguments, in processes that have imported all, and the same."""
+    folder.mkdir(parents=True, exist_ok=True)
+    codes, said = spread(function or main, (folder, *values), number, folder.parent)
+    assert (set(codes) == {0}) == (expected == 0), said[-3000:]
+    return said
 
 
 def rows(folder):
@@ -146,7 +165,7 @@ def run(folder, values, callbacks=()):
     model = mtv.build_model(cfg, classes=train.classes)
     trainer = mtv.Trainer(model, cfg, run_dir=folder, progress=False, callbacks=callbacks)
     trainer.fit(train, val, resume=True)
-    metrics = trainer.evaluate(val)
+    metrics = trainer.evaluate(val, protocol=PROTOCOLS)
     rank = int(os.environ.get("RANK", "0"))
     (folder / f"evaluated-{rank}.json").write_text(json.dumps(metrics))
     torch.save(model.state_dict(), folder / f"weights-{rank}.pt")
@@ -165,23 +184,41 @@ def run_cut(folder, values, step=4):
     raise AssertionError("the run was not cut")
 
 
-def run_sharding(folder, values):
+def run_sharding(folder):
     """A sharded run, the same one cut off and taken up again, and one that a process alone began."""
-    run(folder / "whole", values, [Shares(folder)])
-    run_cut(folder / "cut", values)
+    run(folder / "whole", SHARDED, [Shares(folder)])
+    run_cut(folder / "cut", SHARDED)
     if processes.is_main():
         shutil.copytree(folder / "cut", folder / "left")  # for a process alone
     processes.wait()
-    run(folder / "cut", values)
-    run(folder / "begun", values)
+    run(folder / "cut", SHARDED)
+    run(folder / "begun", SHARDED)
+
+
+def score_together(folder):
+    """Score a new model without any training before; each process has what it got, and which images it read."""
+    data = PartlyAnnotated("val")
+    loader = mtv.build_loader(CONFIG | {"training": {"batch_size": 2}}, data, training=False)
+    shared = take_own_block(loader)
+    model, kept = mtv.build_model(CONFIG, classes=data.classes), KeptPredictions()
+    result = score(model, loader, shared=shared, protocol=PROTOCOLS, observers=[kept])
+    content = {
+        "shared": shared,
+        "own": list(kept.by_image),
+        "metrics": result.metrics,
+        "per_class": result.per_class,
+        "predictions": gather_predictions(kept.by_image),
+    }
+    torch.save(content, folder / f"scored-{processes.rank()}.pt")
+
+
+def main(folder, *values):
+    """Train and score as ``key=value`` say; see the module."""
+    options = dict(value.split("=", 1) for value in values)
+    die = int(options.pop("die", "0"))
+    run(Path(folder), {key: json.loads(value) for key, value in options.items()}, [Dies(die)] if die else [])
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    options = dict(argument.split("=", 1) for argument in sys.argv[2:])
-    die, plan = int(options.pop("die", "0")), options.pop("plan", "fit")
-    values = {key: json.loads(value) for key, value in options.items()}
-    if plan == "sharding":
-        run_sharding(Path(sys.argv[1]), {**SHARDED, **values})
-    else:
-        run(Path(sys.argv[1]), values, [Dies(die)] if die else [])
+    main(*sys.argv[1:])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from several_processes import PartlyAnnotated
 from small_runs import configured, fitted
-from torch import distributed, multiprocessing, nn
+from torch import nn
 
 import mtvision as mtv
 from mtvision.errors import CheckpointError, ConfigError, DataError, MtvisionError
@@ -19,6 +19,7 @@ from mtvision.tasks.protocol_result import ProtocolResult
 from mtvision.tasks.protocols import chosen_protocols, protocols_of
 from mtvision.training.evaluation import EvaluationResult, score
 from mtvision.training.history import without_nan
+from quick_processes import together
 
 ALL = ["standard", "boundary", "coco", "voc", "voc2007", "lrp"]
 
@@ -235,25 +236,21 @@ def test_two_images_of_one_id_are_a_sentence(model, data):
     mtv.evaluate(model, twice)
 
 
-def score_a_share(rank, number, folder):
+def score_a_share(rank, folder):
     """Score what a process has of 7 images in batches of 2: 4 of them the first, 3 the second."""
-    torch.set_num_threads(1)
-    distributed.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=number)
     data = PartlyAnnotated("val")
     loader = loader_of(data)
-    loader.share(rank, number)
+    loader.share(rank, 2)
     result = score(model_of(data), loader, classes=data.classes, shared=True, protocol=ALL)
     (folder / f"{rank}.json").write_text(json.dumps([plain(result), len(list(loader))]))
-    distributed.destroy_process_group()
 
 
 def loader_of(data):
     return mtv.build_loader(configured(data__image_size=64, training__batch_size=2), data, training=False)
 
 
-@pytest.mark.slow
 def test_two_processes_score_exactly_as_one(tmp_path):
-    multiprocessing.spawn(score_a_share, (2, tmp_path), nprocs=2)
+    together(score_a_share, 2, tmp_path, tmp_path)
     data = PartlyAnnotated("val")
     alone = plain(score(model_of(data), loader_of(data), classes=data.classes, protocol=ALL))
     found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in range(2)]

@@ -4,22 +4,21 @@ import importlib.util
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 import mtvision as mtv
 from mtvision.training.checkpoint import load_state, whole_checkpoint
+from quick_processes import QuickProcess
 
 EVERYTHING = {
     "system": {"epochs": 3, "device": "cpu", "seed": 3, "checkpoint_steps": 1},
     "model": {"backbone": "test_resnet", "dropout_rate": 0.3},
     "training": {"batch_size": 4, "accumulate": 2, "ema_decay": 0.9, "balancer": "uncertainty", "keep_best": 2},
     "data": {
-        "dataset": {"name": "shapes", "num_images": 24, "image_size": 64},
-        "image_size": 64,
+        "dataset": {"name": "shapes", "num_images": 24, "image_size": 32},
+        "image_size": 32,
         "augmentation_level": "heavy",
     },
 }
@@ -197,23 +196,29 @@ def test_early_stopping_goes_on_where_it_was(tmp_path):
     assert_same(tmp_path / "whole", tmp_path / "cut")
 
 
-def test_killed_by_the_system_it_goes_on_bit_for_bit(tmp_path):
-    """The quick case of ``benchmarks/kill_resume.py``: SIGKILL, twice, at moments drawn at random."""
+def _campaign():
     path = Path(__file__).resolve().parents[2] / "benchmarks" / "kill_resume.py"
     spec = importlib.util.spec_from_file_location("kill_resume", path)
-    campaign = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(campaign)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def _kill_twice(folder):
+    campaign = _campaign()
+    small = {section: dict(values) for section, values in campaign.CONFIG.items()}
+    small["system"]["epochs"] = 2
+    small["data"] |= {"dataset": {"name": "shapes", "num_images": 24, "image_size": 32}, "image_size": 32}
+    (folder / "result.json").write_text(json.dumps(campaign.main(2, 1, folder, small)))
+
+
+def test_killed_by_the_system_it_goes_on_bit_for_bit(tmp_path):
+    """The quick case of ``benchmarks/kill_resume.py``: SIGKILL, twice, at moments drawn at random."""
     # In a process of its own: its children are forks, and autograd does not work in the fork of one that used it.
-    code = (
-        "import json, pathlib, sys; import kill_resume as campaign; config = campaign.CONFIG; "
-        "small = {**config, 'system': {**config['system'], 'epochs': 2}}; "
-        "print(json.dumps(campaign.main(2, 1, pathlib.Path(sys.argv[1]), small)))"
-    )
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(path.parent), os.environ.get("PYTHONPATH", "")])}
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stderr[-2000:]
-    result = json.loads(done.stdout.splitlines()[-1])
+    process = QuickProcess(_kill_twice, (tmp_path,), tmp_path / "printed.txt")
+    assert process.wait() == 0, process.text[-2000:]
+    result = json.loads((tmp_path / "result.json").read_text())
+    campaign = _campaign()
     assert len(result["reached"]) == 2
     assert result["differences"] == []
     (tmp_path / "killed-0" / "checkpoints" / "best" / "model.safetensors").write_bytes(b"")

@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from several_processes import CONFIG, launch, rows, run
+from several_processes import CONFIG, PROTOCOLS, launch, rows, run, torchrun
 
 import mtvision as mtv
 from mtvision.data.loading.sampler import BlockBatchSampler, KeyedBatchSampler, KeyedSampler
@@ -53,11 +53,12 @@ def test_the_metrics_are_exactly_those_of_one_process(one, two, tmp_path):
     assert len(data) == 7
     model = mtv.build_model(cfg, classes=data.classes)
     model.load_state_dict(weights)
-    alone = mtv.Trainer(model, cfg, progress=False).evaluate(data)
+    alone = mtv.Trainer(model, cfg, progress=False).evaluate(data, protocol=PROTOCOLS)
     for rank in (0, 1):
         shared = json.loads((two / f"evaluated-{rank}.json").read_text())
         assert shared == alone
-    assert not all(math.isnan(value) for value in alone.values())
+    assert not any(math.isnan(value) for value in alone.values())
+    assert {"seg/boundary/miou", "det/voc/ap50", "seg/miou"} < set(alone)
 
 
 def test_only_the_main_process_writes(two):
@@ -70,7 +71,7 @@ def test_only_the_main_process_writes(two):
 def test_a_process_that_dies_takes_the_run_down_and_the_run_goes_on(tmp_path):
     """2 steps an epoch; the second process dies inside the second epoch, in which the losses are counted already."""
     values = ("training.accumulate=1",)
-    stderr = launch(tmp_path / "cut", "die=3", *values, expected=1)
+    stderr = torchrun(tmp_path / "cut", "die=3", *values, expected=1)
     assert "another process of this training has died, and with it the run" in stderr
     assert f"the same command goes on from the last checkpoint in {tmp_path / 'cut'}" in stderr
     assert len(rows(tmp_path / "cut")) == 1

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 import torch
-from several_processes import CONFIG, SHARDED, PartlyAnnotated, launch, rows, run, run_cut
+from several_processes import CONFIG, PROTOCOLS, SHARDED, PartlyAnnotated, launch, rows, run, run_cut, run_sharding
 from small_runs import built, configured, fitted, parameters, same
 from torch import nn
 
@@ -31,7 +31,7 @@ def one(tmp_path_factory):
 def two(one, tmp_path_factory):
     folder = tmp_path_factory.mktemp("sharded")
     (one / "cut").rename(folder / "begun")
-    launch(folder, "plan=sharding")
+    launch(folder, function=run_sharding)
     return folder
 
 
@@ -94,7 +94,7 @@ def test_the_metrics_are_exactly_those_of_one_process(two):
     alone = mtv.Trainer(averaged, cfg, progress=False).evaluate(data)
     assert alone == {key.removeprefix("val/"): last[key] for key in last if key.removeprefix("val/") in alone}
     averaged.load_state_dict(weights(two / "whole"))
-    alone = mtv.Trainer(averaged, cfg, progress=False).evaluate(data)
+    alone = mtv.Trainer(averaged, cfg, progress=False).evaluate(data, protocol=PROTOCOLS)
     assert [json.loads((two / "whole" / f"evaluated-{rank}.json").read_text()) for rank in (0, 1)] == [alone, alone]
 
 

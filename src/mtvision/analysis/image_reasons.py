@@ -114,7 +114,8 @@ def measure(sample: Sample, classes: Classes | None) -> ImageFacts:
     """Measure an image: its light, and its objects.
 
     Args:
-        sample: annotated; without boxes, each class of its mask counts as one object.
+        sample: annotated at its original size (its image may be smaller); without boxes, each class of its mask counts
+            as one object.
         classes: names.
     """
     light = sample.image.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32) / 255
@@ -131,7 +132,7 @@ def measure(sample: Sample, classes: Classes | None) -> ImageFacts:
         )
     else:
         return ImageFacts(values, (), False)
-    height, width = sample.image.shape[:2]
+    height, width = sample.original_size
     values |= {"objects": float(len(boxes)), **_of_objects(boxes, difficult, height, width)}
     return ImageFacts(values, names, sample.boxes is not None)
 

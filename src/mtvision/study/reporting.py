@@ -6,6 +6,8 @@ from typing import Any
 
 import pandas as pd
 
+from mtvision.analysis.analyze import analyze
+from mtvision.analysis.gallery import Gallery, gallery
 from mtvision.data.loading.loader import build_dataset
 from mtvision.errors import ConfigError, MtvisionError
 from mtvision.study.analysis.findings import Findings
@@ -15,11 +17,9 @@ from mtvision.study.planning.definition import Definition
 from mtvision.study.planning.designs import SearchDesign
 from mtvision.study.planning.runs import config_of
 from mtvision.study.report.content import ReportContent
-from mtvision.study.report.gallery import Gallery, gallery
 from mtvision.study.running.claims import CONFIRMATION, DESIGN, EARLIER
 from mtvision.study.running.queue import Queue
 from mtvision.study.running.worker import RUNS
-from mtvision.training.checkpoint import load_model
 
 logger = logging.getLogger(__name__)
 
@@ -137,8 +137,8 @@ def _gallery(definition: Definition, folder: Path, table: RunTable) -> Gallery |
         return None
     levels = {name: str(done[name].iloc[0]) for name in table.factors}
     try:
-        model = load_model(run_dir)
-        return gallery(model, build_dataset(config_of(definition, levels, int(done["seed"].iloc[0])), "val"))
+        data = build_dataset(config_of(definition, levels, int(done["seed"].iloc[0])), "val")
+        return gallery(analyze(run_dir, data), data)
     except MtvisionError as error:
         logger.warning("the report has no gallery: %s", error)
         return None

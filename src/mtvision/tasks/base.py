@@ -68,6 +68,16 @@ class Task(nn.Module, ABC):
     def postprocess(self, output: Any, image_sizes: Sequence[tuple[int, int]] | None = None) -> list[Any]:
         """Return one prediction an image, in pixels of ``image_sizes`` (H, W each; None: of the network's input)."""
 
+    def confidence(self, output: Any, image_sizes: Sequence[tuple[int, int]] | None = None) -> list[Tensor] | None:
+        """Return how sure each pixel of a prediction is; None for a task that predicts no class of each pixel.
+
+        Returns:
+            One ``(H, W)`` an image of the size asked for as in `postprocess`: the probability in [0, 1] of the class
+            that is predicted.
+        """
+        del output, image_sizes
+        return None
+
     @abstractmethod
     def metrics(self) -> "MetricCollection":
         """Return new metrics; ``update(predictions, truths)`` takes two lists; a truth of None is skipped."""

@@ -102,8 +102,7 @@ class ClassificationTask(Task):
         image_sizes: Sequence[tuple[int, int]] | None = None,  # noqa: ARG002 - a class has no size
     ) -> list[ClassificationPrediction]:
         """Return all classes of each image, the likeliest first."""
-        scores, labels = output.logits.float().sigmoid().sort(dim=1, descending=True, stable=True)
-        return [ClassificationPrediction(scores=s, labels=i) for s, i in zip(scores, labels, strict=True)]
+        return [ranked(scores) for scores in output.logits.float().sigmoid()]
 
     def metrics(self) -> "MetricCollection":
         """Return ``map``, mean average precision over the classes, and ``ap`` (one value a class), in [0, 1] or NaN."""
@@ -113,6 +112,17 @@ class ClassificationTask(Task):
 
         metrics: dict[str, Any] = {"average_precision": MultilabelAveragePrecision(self.num_classes)}
         return MetricCollection(metrics)
+
+
+def ranked(scores: Tensor) -> ClassificationPrediction:
+    """Return all classes by their scores ``(C,)``, the likeliest first.
+
+    Example:
+        >>> ranked(torch.tensor([0.25, 0.5, 0.5]))["labels"]
+        tensor([1, 2, 0])
+    """
+    best, labels = scores.sort(descending=True, stable=True)
+    return ClassificationPrediction(scores=best, labels=labels)
 
 
 def classes_of_boxes(targets: Sequence[DetectionTarget | None], num_classes: int) -> list[Tensor | None]:

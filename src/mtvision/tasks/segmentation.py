@@ -1,6 +1,6 @@
 """Semantic segmentation: one class a pixel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar, NamedTuple
 
 import torch
@@ -121,6 +121,23 @@ class SegmentationTask(Task):
             return list(output.logits.argmax(dim=1))
         sized = zip(torch.split(output.logits, 1), image_sizes, strict=True)
         return [_resized(logits, size).argmax(dim=1)[0] for logits, size in sized]
+
+    def probabilities(
+        self, output: SegmentationOutput, image_sizes: Sequence[tuple[int, int]] | None = None
+    ) -> Iterator[Tensor]:
+        """Yield the probability of each class at each pixel, float32 ``(C, H, W)`` an image, of the size asked for.
+
+        It is the softmax of the logits that `postprocess` compares. One image at a time is held.
+        """
+        sizes = image_sizes or [(output.logits.shape[-2], output.logits.shape[-1])] * len(output.logits)
+        for logits, size in zip(torch.split(output.logits, 1), sizes, strict=True):
+            yield _resized(logits, size).float().softmax(dim=1)[0]
+
+    def confidence(
+        self, output: SegmentationOutput, image_sizes: Sequence[tuple[int, int]] | None = None
+    ) -> list[Tensor]:
+        """Return the probability of the class that is predicted at each pixel, float32 ``(H, W)`` an image."""
+        return [each.amax(dim=0) for each in self.probabilities(output, image_sizes)]
 
     def metrics(self) -> "MetricCollection":
         """Return ``miou``, ``pixel_accuracy`` and ``iou`` (one value a class), each in [0, 1] or NaN if undefined."""

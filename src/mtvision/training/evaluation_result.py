@@ -56,7 +56,7 @@ class EvaluationResult:
             import pandas as pd
         except ImportError:
             raise MtvisionError(
-                "tables need pandas: pip install 'mtvision[study]'; per_class has the same numbers"
+                "tables need pandas: pip install 'mtvision[report]'; per_class has the same numbers"
             ) from None
         return {task: pd.DataFrame(columns) for task, columns in self._by_task().items()}
 

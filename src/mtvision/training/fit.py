@@ -12,14 +12,17 @@ from mtvision.data.loading.loader import Loader
 from mtvision.errors import TrainingError
 from mtvision.training import processes
 from mtvision.training.callbacks import StepInfo
-from mtvision.training.evaluation import EvaluationResult, LossMeter, combined_score, score
+from mtvision.training.evaluation import EvaluationResult, combined_score, score
 from mtvision.training.history import Row
 from mtvision.training.interrupts import Interruption
+from mtvision.training.loss_meter import LossMeter
 from mtvision.training.parameters import frozen_backbone
 from mtvision.training.progress import Bar
 from mtvision.training.run_folder import RunFolder
 from mtvision.training.session import Session
 from mtvision.training.skipped_images import SkippedImages
+from mtvision.training.tracked_pictures import TrackedPictures
+from mtvision.training.trackers import start_trackers
 from mtvision.types import Batch
 
 if TYPE_CHECKING:
@@ -60,11 +63,13 @@ class Fit:
         self._saved_at = 0
         self._named_images: dict[str, set[str]] = {"train": set(), "val": set()}
         self._skipped = SkippedImages(self._named_images["train"])
+        self._pictures: TrackedPictures | None = None
 
     def run(self) -> None:
         """Do all epochs that are left."""
         trainer = self.trainer
         first, start = self._restore()
+        self._begin_tracking()
         trainer.call("on_fit_start")
         for epoch in range(first, trainer.config.system.epochs):
             trainer.reason = next(filter(None, processes.gather(trainer.reason)), "")
@@ -77,6 +82,13 @@ class Fit:
             if processes.number() > 1 and self._must_leave():
                 self._leave(epoch + 1, 0)
         trainer.call("on_fit_end", trainer.history)
+
+    def _begin_tracking(self) -> None:
+        accelerator = self.session.accelerator
+        start_trackers(accelerator, self.trainer.config, self.session.loop.steps_done)
+        tracked = processes.gather(bool(accelerator.trackers))[0]  # the main one's: all take part in a panel, or none
+        if self.val_loader is not None and tracked:
+            self._pictures = TrackedPictures(self.trainer.model, len(self.val_loader))
 
     def _restore(self) -> tuple[int, int]:
         """Return the epoch and batch to begin with; all else is then as it was there."""
@@ -178,6 +190,8 @@ class Fit:
     def _validate(self, epoch: int) -> EvaluationResult:
         loader: Any = self.val_loader
         processes.spread_buffers(self.session.scored)
+        if self._pictures is not None:
+            self._pictures.clear()
         with self.trainer.reporter.bar("validate", len(loader)) as bar:
             return score(
                 self.session.scored,
@@ -187,6 +201,7 @@ class Fit:
                 classes=self.session.model.classes,
                 shared=True,
                 named=self._named_images["val"],
+                observers=[self._pictures] if self._pictures is not None else (),
             )
 
     def _until_interrupted(self, batches: Iterator[Batch], epoch: int) -> Iterator[Batch]:
@@ -219,6 +234,8 @@ class Fit:
         """Write the checkpoints after an epoch, counted from 1: first the best, which `last` may then rely on."""
         monitor = self.trainer.monitor
         is_best = monitor.update(epoch, row)
+        if self._pictures is not None and (is_best or epoch == self.trainer.config.system.epochs):
+            self._pictures.show(self.session.accelerator, self.session.loop.steps_done)
         if processes.is_main():
             self.folder.save_best(self.session.scored, epoch, self.metrics, is_best, [kept for kept, _ in monitor.kept])
         self.trainer.call("on_epoch_end", row)  # before the last checkpoint, which must know of a wish to stop

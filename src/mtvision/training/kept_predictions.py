@@ -1,12 +1,13 @@
 """Predictions that an evaluation keeps, by image."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from mtvision.errors import DataError
+from mtvision.training.observing import Seen
 from mtvision.types import Prediction
 
 _LARGEST = 255
@@ -19,23 +20,21 @@ class KeptPredictions:
         by_image: by the image's id, in the order of the data; a mask of 500 x 375 pixels is 0.2 MB.
     """
 
+    wants_confidence = False
+
     def __init__(self) -> None:
         self.by_image: dict[str, Prediction] = {}
 
-    def add(self, image_ids: Sequence[str], predictions: Mapping[str, Sequence[Any]]) -> None:
+    def add(self, seen: Seen) -> None:
         """Keep those of a batch.
-
-        Args:
-            image_ids: of each image.
-            predictions: by task, one an image.
 
         Raises:
             DataError: if an id was there before.
         """
-        for index, image_id in enumerate(image_ids):
+        for index, image_id in enumerate(seen.image_ids):
             if image_id in self.by_image:
                 raise DataError(f"the image id {image_id!r} occurs twice; predictions are kept by it, so it must not")
-            self.by_image[image_id] = {task: _compact(found[index]) for task, found in predictions.items()}
+            self.by_image[image_id] = {task: _compact(found[index]) for task, found in seen.predictions.items()}
 
 
 def _compact(value: Any) -> Any:

@@ -17,7 +17,7 @@ from mtvision.registries import SCHEDULES
 from mtvision.training import processes, sharding
 from mtvision.training.averaging import Averaging
 from mtvision.training.balanced_backward import BalancedBackward
-from mtvision.training.evaluation import LossMeter, flatten, weighted_sum
+from mtvision.training.loss_meter import LossMeter, flatten, weighted_sum
 from mtvision.training.schedule import learning_rate, scaled_rate
 from mtvision.types import Batch
 

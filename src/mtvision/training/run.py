@@ -1,22 +1,17 @@
-"""One call for a whole run, and one for an evaluation."""
+"""One call for a whole run."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mtvision.config import Config, as_config
-from mtvision.data.loading.loader import build_dataset, build_loader
+from mtvision.data.loading.loader import build_dataset
 from mtvision.errors import ConfigError, DataError
 from mtvision.factory import build_model, resolve_classes
-from mtvision.model import MultiTaskModel
 from mtvision.training import processes
 from mtvision.training.batch_size import with_batch_size
 from mtvision.training.callbacks import Callback
-from mtvision.training.checkpoint import load_model
-from mtvision.training.evaluation import EvaluationResult, check_classes, score
-from mtvision.training.kept_predictions import KeptPredictions
 from mtvision.training.progress import Reporter, chosen_reporter
 from mtvision.training.run_folder import (
     CURVES,
@@ -79,61 +74,6 @@ def train(
         _sum_up(result, trainer.reporter)
     processes.wait()
     return result
-
-
-def evaluate(
-    model: MultiTaskModel | str | Path,
-    data: Sequence[Sample],
-    *,
-    protocol: str | Sequence[str] | None = None,
-    batch_size: int = 8,
-    num_workers: int = 0,
-    on_error: Literal["raise", "skip"] = "raise",
-    keep_predictions: bool = False,
-) -> EvaluationResult:
-    """Score a model on annotated images, at their original size; the model's mode and device stay as they are.
-
-    The tasks' own metrics are always there. A protocol adds its numbers for each task that it scores, by the name
-    ``<task>/<protocol>/<number>``. Those of masks are ``standard`` and ``boundary``, those of boxes ``coco``, ``voc``,
-    ``voc2007`` and ``lrp``. All are counted in one pass over the data.
-
-    Args:
-        model: a model, or the folder of a run, whose best checkpoint is loaded as `load_model` does, onto the CPU.
-        data: e.g. of `build_dataset`.
-        protocol: one name or several; None: no protocol.
-        batch_size: images that go through the network together.
-        num_workers: processes that load images.
-        on_error: ``skip``: images that cannot be read are left out, and named in ``skipped`` of the result.
-        keep_predictions: whether ``predictions`` of the result holds what the model said of each image, for
-            `mtvision.data.write_coco_results`, `mtvision.data.write_voc_results` or an analysis of one's own.
-
-    Raises:
-        ConfigError: if the model has no image size of its own to resize to, or a protocol scores none of its tasks.
-        CheckpointError: if ``model`` is a folder without a checkpoint that can be loaded.
-        DataError: if the data set's classes are not those that the model was trained with, a truth cannot be scored, or
-            predictions are to be kept and two images have the same id.
-
-    Example:
-        >>> data = build_dataset({"data": {"dataset": {"name": "shapes", "num_images": 8, "image_size": 32}}}, "val")
-        >>> config = {"model": {"backbone": "test_resnet"}, "data": {"image_size": 32}}
-        >>> model = build_model(config, classes=data.classes)
-        >>> result = evaluate(model, data, protocol=["standard", "boundary"])
-        >>> sorted(name for name in result.metrics if name.startswith("seg/boundary"))
-        ['seg/boundary/miou']
-    """
-    if isinstance(model, str | Path):
-        model = load_model(model)
-    if model.image_size is None:
-        raise ConfigError(["image_size: the model has none; set model.image_size = (height, width)"])
-    settings = {"image_size": model.image_size, "num_workers": num_workers, "on_error": on_error}
-    check_classes(model, data)
-    model.warn_if_pending()
-    loader = build_loader(Config(training={"batch_size": batch_size}, data=settings), data, training=False)
-    device = model.normalization.mean.device
-    batches = (batch.to(device) for batch in loader)
-    kept = KeptPredictions() if keep_predictions else None
-    result = score(model, batches, classes=getattr(data, "classes", None), protocol=protocol, kept=kept)
-    return result if kept is None else replace(result, predictions=kept.by_image)
 
 
 def _folder(given: str | Path | None) -> Path:

@@ -16,8 +16,8 @@ from mtvision.training.averaging import Averaging
 from mtvision.training.balanced_backward import BalancedBackward, shared_parameters
 from mtvision.training.balancing.base import Balancer
 from mtvision.training.device import deterministic, prepared
-from mtvision.training.evaluation import LossMeter
 from mtvision.training.loop import Loop
+from mtvision.training.loss_meter import LossMeter
 from mtvision.training.parameters import parameter_groups
 from mtvision.training.random_state import random_state, restore_random_state
 

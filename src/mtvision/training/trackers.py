@@ -44,11 +44,18 @@ def chosen_trackers(config: Config, run_dir: Path | None) -> list[str]:
     return list(names)
 
 
-def start_trackers(accelerator: "Accelerator", config: Config) -> None:
-    """Begin a run in all trackers, with the config as its hyperparameters."""
+def start_trackers(accelerator: "Accelerator", config: Config, step: int) -> None:
+    """Begin a run in all trackers, with the config as its hyperparameters.
+
+    Args:
+        accelerator: with the names of the trackers.
+        config: of the run.
+        step: optimizer steps that the run has done. TensorBoard forgets later ones: a run that was cut off after its
+            last checkpoint does them again.
+    """
     if accelerator.log_with:
         settings = {key: _plain(value) for key, value in _flat(config.dump()).items()}
-        accelerator.init_trackers(_PROJECT, config=settings)
+        accelerator.init_trackers(_PROJECT, config=settings, init_kwargs={"tensorboard": {"purge_step": step + 1}})
 
 
 def stop_trackers(accelerator: "Accelerator") -> None:

@@ -29,7 +29,7 @@ from mtvision.training.random_state import seed_all
 from mtvision.training.range_test import RangeTest, range_test
 from mtvision.training.run_folder import RunFolder, check_same_network
 from mtvision.training.session import open_session
-from mtvision.training.trackers import chosen_trackers, start_trackers, stop_trackers
+from mtvision.training.trackers import chosen_trackers, stop_trackers
 from mtvision.types import Batch, Sample
 
 logger = logging.getLogger(__name__)
@@ -112,7 +112,6 @@ class Trainer:
         with open_session(self.model, self.config, accelerator) as session, interruptible() as interruption:
             fit = Fit(self, session, folder, loader, val_loader, interruption)
             with named_failures(self.run_dir):
-                start_trackers(accelerator, self.config)
                 try:
                     fit.run()
                 finally:
@@ -147,8 +146,20 @@ class Trainer:
         self._prepare_statistics(train)
         return range_test(self.model, self.config, self._loader(train, training=True), lowest, highest, steps)
 
-    def evaluate(self, data: Data) -> dict[str, float]:
-        """Return the metrics over ``data``, ``{"seg/miou": ..., ...}``, fractions in [0, 1]."""
+    def evaluate(self, data: Data, *, protocol: str | Sequence[str] | None = None) -> dict[str, float]:
+        """Return the metrics over ``data``, ``{"seg/miou": ..., ...}``, fractions in [0, 1].
+
+        Several processes share the images, and all return the same.
+
+        Args:
+            data: as ``val`` of `fit`.
+            protocol: one name or several, whose numbers are added by the name ``<task>/<protocol>/<number>``; see
+                `mtvision.evaluate`.
+
+        Raises:
+            ConfigError: if a protocol scores none of the model's tasks.
+            DataError: if the data set's classes are not those of the model, or a truth cannot be scored.
+        """
         accelerator = build_accelerator(self.config)
         self.model.warn_if_pending()
         loader = self._loader(data, training=False)
@@ -156,7 +167,7 @@ class Trainer:
         processes.spread_buffers(self.model)
         with prepared(self.model, accelerator, training=False), self.reporter.bar("evaluate", len(loader)) as bar:
             batches = (batch.to(accelerator.device) for batch in bar.over(loader))
-            return score(self.model, batches, shared=True).metrics
+            return score(self.model, batches, shared=True, protocol=protocol).metrics
 
     def call(self, hook: str, *values: Any) -> None:
         """Call a hook of all callbacks."""

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mtvision.types import Classes, Prediction, Sample
 from mtvision.visualize.draw import draw
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _GAP = 6
 _CAPTION = 18
@@ -22,7 +25,7 @@ def write_panel(
     height: int = 200,
     score_threshold: float = 0.3,
 ) -> Path:
-    """Write a PNG with a row an image: the image, its truth, the prediction.
+    """Write a PNG of what `draw_panel` draws.
 
     Args:
         samples: annotated images.
@@ -34,6 +37,29 @@ def write_panel(
 
     Returns:
         ``path``.
+    """
+    panel = draw_panel(samples, predictions, classes, height=height, score_threshold=score_threshold)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    panel.save(path)
+    return path
+
+
+def draw_panel(
+    samples: Sequence[Sample],
+    predictions: Sequence[Prediction],
+    classes: Classes | None,
+    *,
+    height: int = 200,
+    score_threshold: float = 0.3,
+) -> "Image":
+    """Return a picture with a row an image: the image, its truth, the prediction.
+
+    Args:
+        samples: annotated images.
+        predictions: one for each.
+        classes: names.
+        height: of a row, in pixels.
+        score_threshold: detections below it are left out.
     """
     from PIL import Image, ImageDraw
 
@@ -52,9 +78,7 @@ def write_panel(
             if index == 0:
                 caption.text((x, 3), title, fill="black")
             x += picture.width + _GAP
-    path.parent.mkdir(parents=True, exist_ok=True)
-    canvas.save(path)
-    return path
+    return canvas
 
 
 def truth_of(sample: Sample) -> Mapping[str, Any]:

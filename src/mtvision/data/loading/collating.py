@@ -42,7 +42,7 @@ def collate(samples: Sequence[Sample], originals: Sequence[Sample] = (), skipped
         },
         image_ids=[sample.image_id for sample in samples],
         image_sizes=[sample.original_size for sample in samples],
-        truths=_truths(originals) if originals else {},
+        truths=truths_of(originals) if originals else {},
         skipped=list(skipped),
     )
 
@@ -75,7 +75,8 @@ def _masks(samples: Sequence[Sample]) -> Tensor:
     return masks
 
 
-def _truths(originals: Sequence[Sample]) -> dict[str, list[Any]]:
+def truths_of(originals: Sequence[Sample]) -> dict[str, list[Any]]:
+    """Return the annotations at the original size by task name, one entry an image, as in `Batch`."""
     masks = [None if sample.mask is None else torch.from_numpy(sample.mask.astype(np.int64)) for sample in originals]
     objects = [_detection_target(sample) for sample in originals]
     return {"seg": masks, "det": objects, **_further_targets(originals)}

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
+from mtvision.analysis.gallery import Gallery
 from mtvision.study.analysis.findings import Findings
 from mtvision.study.planning.factors import Factor
-from mtvision.study.report.gallery import Gallery
 
 
 @dataclass(frozen=True)

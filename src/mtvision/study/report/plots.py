@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
+from mtvision.report.numbers import heading
 from mtvision.study.analysis.changes import JOIN
 from mtvision.study.analysis.findings import Findings
-from mtvision.study.report.numbers import heading, short_names, shorten
+from mtvision.study.report.names import short_names, shorten
 from mtvision.study.report.tables import joint_labels
 from mtvision.visualize.effects import EffectRow, write_effects
 from mtvision.visualize.importance import ImportanceRow, write_importance

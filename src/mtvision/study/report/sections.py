@@ -5,12 +5,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtvision.report.blocks import Block, Bullets, Code, Picture, Section, Text
+from mtvision.report.numbers import counted, heading, interval_text, number_text
 from mtvision.study.analysis.findings import Findings
 from mtvision.study.planning.probe import duration
-from mtvision.study.report.blocks import Block, Bullets, Cards, Code, Picture, Section, Table, Text
 from mtvision.study.report.content import ReportContent
-from mtvision.study.report.gallery import Gallery
-from mtvision.study.report.numbers import counted, heading, interval_text, number_text
+from mtvision.study.report.gallery import gallery_blocks
 from mtvision.study.report.tables import Tables
 
 _HOW_TO_READ = (
@@ -59,7 +59,7 @@ def report_sections(content: ReportContent, plots: Mapping[str, Path], pictures:
         Section("Learning", _blocks(_picture(plots, "curves", _CURVES), tables.learning())),
         Section("Cost", _blocks(tables.cost())),
         Section("Trade-offs", _trade_offs(tables, plots)),
-        Section("Best and worst predictions", _gallery(content.gallery, tables, pictures)),
+        Section("Best and worst predictions", gallery_blocks(content.gallery, pictures)),
         Section("Runs by factor", [tables.of_factor(name) for name in content.findings.table.factors]),
         Section("All runs", _blocks(_picture(plots, "parallel", _PARALLEL), tables.runs())),
         Section("Failed and pruned runs", _blocks(tables.failures(content.failures), tables.pruned())),
@@ -251,27 +251,6 @@ def _trade_offs(tables: Tables, plots: Mapping[str, Path]) -> list[Block]:
         "Means of the configurations; on a ringed one no other is better in everything, the numbers are the table's"
     )
     return _blocks(_picture(plots, "pareto", caption), tables.pareto())
-
-
-def _gallery(gallery: Gallery | None, tables: Tables, pictures: Mapping[str, Path]) -> list[Block]:
-    if gallery is None:
-        return []
-    text = (
-        "Each image scores the mean of its tasks: mIoU over the classes in its truth or prediction, F1 of its boxes at "
-        "IoU 0.5"
-    )
-    if gallery.score_threshold is not None:
-        text += f" and score {gallery.score_threshold:.2f}, which is the best for the whole data set"
-    text += (
-        ". What is listed is unusual about an image (an outer fifth of the data set). Marked with * is what goes along "
-        "with such scores over all images; that is no proof of a cause."
-    )
-    groups = (("The best", gallery.best), ("The worst", gallery.worst))
-    cards = [
-        Cards(title, [(image, pictures[image.image_id]) for image in images]) for title, images in groups if images
-    ]
-    correlations: Table | None = tables.reasons(gallery.correlations) if len(gallery.correlations) else None
-    return _blocks(Text(text), *cards, correlations, tables.image_scores(gallery.scores))
 
 
 def _design(content: ReportContent) -> list[Block]:

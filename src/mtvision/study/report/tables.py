@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pandas as pd
 
-from mtvision.analysis.image_reasons import KINDS
+from mtvision.report.blocks import Column, Table
+from mtvision.report.numbers import bare_name, heading
 from mtvision.study.analysis.changes import JOIN
 from mtvision.study.analysis.findings import Findings
 from mtvision.study.analysis.table import FINISHED, PRUNED
-from mtvision.study.report.blocks import Column, Table
-from mtvision.study.report.numbers import bare_name, heading, short_names, shorten
+from mtvision.study.report.names import short_names, shorten
 
 _RESULTS = (
     "miou",
@@ -215,29 +215,6 @@ class Tables:
             ),
         }
         return [Table(name, text, _columns(frame), frame) for name, (text, frame) in titled.items() if len(frame)]
-
-    def reasons(self, frame: pd.DataFrame) -> Table:
-        """Return how what is measured of images goes with their scores."""
-        rho = [
-            Column(name, name.replace("rho_", "rho, "), "signed", "rho") for name in frame if name.startswith("rho_")
-        ]
-        columns = [
-            Column("measure", "measure"),
-            Column("n", "images", "number"),
-            Column("rho", "rho", "signed", "rho"),
-            Column("p", "p", "p"),
-            Column("shown", "shown"),
-            *rho,
-        ]
-        caption = "Does it matter? Spearman's rank correlation of each measure with the score, over all images"
-        return Table("image_reasons", caption, columns, frame)
-
-    def image_scores(self, frame: pd.DataFrame) -> Table:
-        """Return the scores and measures of all images."""
-        names = {key: kind.name for key, kind in KINDS.items()}
-        kept = frame.dropna(axis=1, how="all")
-        numbers = [Column(name, names.get(name, name), "number") for name in kept if name != "image_id"]
-        return Table("images", "All images", [Column("image_id", "image"), *numbers], kept, searchable=True)
 
     @property
     def _objective(self) -> str:

@@ -20,9 +20,10 @@ from mtvision.study.running.storage import HEARTBEAT_SECONDS
 from mtvision.training.callbacks import Callback
 from mtvision.training.checkpoint import load_model
 from mtvision.training.cost import measure_cost
+from mtvision.training.evaluate import evaluate
 from mtvision.training.evaluation import combined_score
 from mtvision.training.history import Row, without_nan
-from mtvision.training.run import evaluate, train
+from mtvision.training.run import train
 from mtvision.training.run_folder import RunResult
 
 if TYPE_CHECKING:
