@@ -7,6 +7,7 @@ import torch
 
 from devkit_folder import devkit, real_pack  # noqa: F401 - fixtures of all tests
 from mtvision import registries
+from mtvision.backbones import timm as timm_backbones
 from mtvision.registry import Registry
 
 torch.set_num_threads(1)
@@ -23,6 +24,21 @@ def _own_cache(tmp_path_factory):
     os.environ["MTVISION_CACHE"] = str(tmp_path_factory.mktemp("cache"))
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _size_rules_found_once():
+    """Try once a test process, not for each model, which sizes an architecture takes: half of what a small model costs."""
+    original, found = timm_backbones._find_size_rule, {}
+
+    def find(name, net, stride):
+        if (name, stride) not in found:
+            found[name, stride] = original(name, net, stride)
+        return found[name, stride]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(timm_backbones, "_find_size_rule", find)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _registries_as_they_were():
     """Forget what a test registered."""
@@ -31,3 +47,11 @@ def _registries_as_they_were():
     yield
     for registry, (factories, options) in zip(all_of_them, before, strict=True):
         registry._factories, registry._options_models = factories, options
+
+
+@pytest.fixture(scope="module")
+def without_curves():
+    """Draw no curves at the end of a run: they take longer than a small run, and `test_trainer` looks at them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mtvision.visualize.curves.write_curves", lambda *arguments, **options: None)
+        yield

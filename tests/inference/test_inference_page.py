@@ -10,10 +10,7 @@ from PIL import Image
 from toy_predictors import noise
 
 import mtvision as mtv
-from mtvision.inference.folder import predict_folder
-from mtvision.inference.predictor import Predictor
-from mtvision.inference.thresholds import Thresholds, tune_thresholds
-from mtvision.inference.video import CODECS, predict_video
+from mtvision.inference.video import CODECS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "inference.md").read_text()
 CONFIG = {
@@ -21,13 +18,6 @@ CONFIG = {
     "model": {"backbone": "test_resnet", "neck": {"name": "fpn", "channels": 16}},
     "training": {"batch_size": 4},
     "data": {"dataset": {"name": "shapes", "num_images": 8, "image_size": 32}, "image_size": 32},
-}
-NAMES = {
-    "Predictor": Predictor,
-    "Thresholds": Thresholds,
-    "tune_thresholds": tune_thresholds,
-    "predict_folder": predict_folder,
-    "predict_video": predict_video,
 }
 
 
@@ -47,8 +37,6 @@ def ran(tmp_path_factory):
     scope = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        for name, value in NAMES.items():
-            patch.setattr(mtv, name, value, raising=False)
         for block in re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL):
             exec(block, scope)
     return folder, scope

@@ -12,6 +12,8 @@ from mtvision.study.running.queue import Queue
 from mtvision.study.running.storage import Storage
 from mtvision.study.study import Study
 
+pytestmark = pytest.mark.usefixtures("without_curves")
+
 
 class _Findings:
     def __init__(self, table, recommended):

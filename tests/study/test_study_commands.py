@@ -8,6 +8,8 @@ from typer.testing import CliRunner
 
 from mtvision.cli import app
 
+pytestmark = pytest.mark.usefixtures("without_curves")
+
 
 def run(*arguments):
     return CliRunner().invoke(app, list(map(str, arguments)))

@@ -13,6 +13,8 @@ import mtvision as mtv
 from mtvision.cli import app
 from mtvision.study.planning.orthogonal import orthogonality
 
+pytestmark = pytest.mark.usefixtures("without_curves")
+
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "study.md").read_text()
 

@@ -19,6 +19,8 @@ from mtvision.study.running.worker import summary_line
 from mtvision.study.study import Study
 from quick_processes import QuickProcess
 
+pytestmark = pytest.mark.usefixtures("without_curves")
+
 _PATIENCE = 120  # seconds that a test waits for what takes a second or ten
 
 

@@ -16,9 +16,6 @@ from torch.distributed.tensor import DTensor
 
 import mtvision as mtv
 from mtvision.training import processes, sharding
-from mtvision.training.evaluation import score
-from mtvision.training.kept_predictions import KeptPredictions
-from mtvision.training.shared_evaluation import gather_predictions, take_own_block
 from quick_processes import spread
 
 CONFIG = {
@@ -195,19 +192,31 @@ def run_sharding(folder):
     run(folder / "begun", SHARDED)
 
 
+class Reads:
+    """A data set that notes which of its samples are read."""
+
+    def __init__(self, data):
+        self.data, self.classes, self.reads = data, data.classes, []
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        self.reads.append(index)
+        return self.data[index]
+
+
 def score_together(folder):
     """Score a new model without any training before; each process has what it got, and which images it read."""
     data = PartlyAnnotated("val")
-    loader = mtv.build_loader(CONFIG | {"training": {"batch_size": 2}}, data, training=False)
-    shared = take_own_block(loader)
-    model, kept = mtv.build_model(CONFIG, classes=data.classes), KeptPredictions()
-    result = score(model, loader, shared=shared, protocol=PROTOCOLS, observers=[kept])
+    model, kept = mtv.build_model(CONFIG, classes=data.classes), Reads(data)
+    result = mtv.evaluate(model, kept, protocol=PROTOCOLS, batch_size=2, keep_predictions=True)
     content = {
-        "shared": shared,
-        "own": list(kept.by_image),
+        "shared": processes.number() > 1,
+        "own": kept.reads,
         "metrics": result.metrics,
         "per_class": result.per_class,
-        "predictions": gather_predictions(kept.by_image),
+        "predictions": result.predictions,
     }
     torch.save(content, folder / f"scored-{processes.rank()}.pt")
 

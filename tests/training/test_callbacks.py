@@ -9,6 +9,8 @@ from small_runs import built, configured, fitted, same
 import mtvision as mtv
 from mtvision.training.callbacks import Callback, StepInfo
 
+pytestmark = pytest.mark.usefixtures("without_curves")
+
 HOOKS = ["on_fit_start", "on_epoch_start", "on_step_end", "on_epoch_end", "on_checkpoint", "on_fit_end"]
 TWO_EPOCHS = {"system__epochs": 2, "training__batch_size": 6, "training__lr_schedule": "cosine"}
 

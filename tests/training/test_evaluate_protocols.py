@@ -177,7 +177,7 @@ def test_tables_have_a_row_a_class_and_a_column_a_number(result, data):
 
 def test_tables_without_pandas_are_a_sentence(result, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
-    with pytest.raises(MtvisionError, match=r"tables need pandas: pip install 'mtvision\[study\]'"):
+    with pytest.raises(MtvisionError, match=r"tables need pandas: pip install 'mtvision\[report\]'"):
         result.tables()
 
 

@@ -12,6 +12,8 @@ import mtvision as mtv
 from mtvision.training.checkpoint import load_state, whole_checkpoint
 from quick_processes import QuickProcess
 
+pytestmark = pytest.mark.usefixtures("without_curves")
+
 EVERYTHING = {
     "system": {"epochs": 3, "device": "cpu", "seed": 3, "checkpoint_steps": 1},
     "model": {"backbone": "test_resnet", "dropout_rate": 0.3},

@@ -11,6 +11,8 @@ import mtvision as mtv
 from mtvision.data.loading.sampler import BlockBatchSampler, KeyedBatchSampler, KeyedSampler
 from mtvision.errors import DataError
 
+pytestmark = pytest.mark.usefixtures("without_curves")
+
 
 @pytest.fixture(scope="module")
 def one(tmp_path_factory):

@@ -14,6 +14,8 @@ from mtvision.errors import ConfigError, TrainingError
 from mtvision.registries import OPTIMIZERS
 from mtvision.training import sharding
 
+pytestmark = pytest.mark.usefixtures("without_curves")
+
 ALONE = {**SHARDED, "system.sharding": "none"}
 CHECKPOINTS = ("best/model", "last/model", "last/training")
 

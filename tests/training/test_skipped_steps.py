@@ -15,6 +15,8 @@ from mtvision.losses.segmentation import CrossEntropy
 from mtvision.training.checkpoint import load_state
 from mtvision.types import VOID
 
+pytestmark = pytest.mark.usefixtures("without_curves")
+
 
 def broken(batch):
     """A batch whose images are no numbers: what the network makes of them is none either."""

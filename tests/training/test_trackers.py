@@ -17,6 +17,8 @@ from mtvision.training.observing import Seen
 from mtvision.training.tracked_curves import curves_by_class, score_curve
 from mtvision.training.tracked_pictures import NUM_PICTURES, TrackedPictures
 
+pytestmark = pytest.mark.usefixtures("without_curves")
+
 TWO_EPOCHS = {"system__epochs": 2, "training__batch_size": 6, "training__lr_schedule": "cosine"}
 
 

@@ -507,18 +507,18 @@ def test_a_malicious_state_is_refused_and_not_executed(tmp_path):
 def test_overfits_sixteen_images(tmp_path, caplog):
     """The whole chain can fit what it sees: mIoU and mAP@50 above 0.9 on 16 images."""
     cfg = mtv.Config(
-        system={"epochs": 120, "device": "cpu"},
+        system={"epochs": 110, "device": "cpu", "seed": 0},
         model={
             "backbone": "test_resnet",
-            "segmentation_head": "unet",
-            "detection_head": {"name": "fpn", "channels": 64},
+            "segmentation_head": {"name": "unet", "strides": [2, 4, 8, 16, 32]},
+            "detection_head": {"name": "fpn", "channels": 32},
             "init_scheme": "kaiming",
             "dropout_rate": 0.0,
         },
-        training={"batch_size": 4, "lr": 0.004},
+        training={"batch_size": 4, "lr": 0.006, "seg_loss": [{"name": "cross_entropy"}, {"name": "dice"}]},
         data={
-            "dataset": {"name": "shapes", "num_images": 16, "image_size": 128},
-            "image_size": 128,
+            "dataset": {"name": "shapes", "num_images": 16, "image_size": 64, "max_objects": 2},
+            "image_size": 64,
             "augmentation_level": "none",
         },
     )

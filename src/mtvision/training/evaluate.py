@@ -22,6 +22,7 @@ from mtvision.training.evaluation_result import EvaluationResult
 from mtvision.training.kept_predictions import KeptPredictions
 from mtvision.training.observing import Observer, Seen
 from mtvision.training.scoring import Scores
+from mtvision.training.shared_evaluation import gather_predictions, take_own_block
 from mtvision.training.skipped_images import SkippedImages
 from mtvision.types import Classes, Prediction, Sample
 
@@ -70,6 +71,9 @@ def evaluate(
     ``<task>/<protocol>/<number>``. Those of masks are ``standard`` and ``boundary``, those of boxes ``coco``, ``voc``,
     ``voc2007`` and ``lrp``. All are counted in one pass over the data.
 
+    Where a launcher (``torchrun``) has started several processes, all of them must call it: each scores a part of the
+    images, and all return the same numbers. (A predictor scores all images in each.)
+
     Args:
         model: a model, a predictor around one (`mtvision.Predictor`; there are no losses then), or the folder of a run,
             whose best checkpoint is loaded as `load_model` does, onto the CPU.
@@ -99,8 +103,12 @@ def evaluate(
     """
     kept = KeptPredictions() if keep_predictions else None
     reading = Reading(batch_size, num_workers, on_error)
-    result = observe(model, data, [kept] if kept else [], protocol=protocol, reading=reading)
-    return result if kept is None else replace(result, predictions=kept.by_image)
+    observers = [kept] if kept else []
+    result = observe(model, data, observers, protocol=protocol, reading=reading, share=True)
+    if kept is None:
+        return result
+    scores_all = isinstance(model, SamplePredictor)  # in every process
+    return replace(result, predictions=kept.by_image if scores_all else gather_predictions(kept.by_image))
 
 
 class Reading(NamedTuple):
@@ -124,6 +132,7 @@ def observe(
     *,
     protocol: str | Sequence[str] | None = None,
     reading: Reading | None = None,
+    share: bool = False,
 ) -> EvaluationResult:
     """Score as `evaluate` does, while others look on.
 
@@ -133,6 +142,8 @@ def observe(
         observers: get each batch.
         protocol: as in `evaluate`.
         reading: how images are read.
+        share: whether each of several processes scores a part of the images; its observers see that part. A
+            predictor's are not shared.
 
     Raises:
         ConfigError: as in `evaluate`.
@@ -151,8 +162,10 @@ def observe(
     classes = getattr(data, "classes", None)
     if isinstance(scored, MultiTaskModel):
         device = network.normalization.mean.device
-        batches = (batch.to(device) for batch in build_loader(config, data, training=False))
-        return score(scored, batches, classes=classes, protocol=protocol, observers=observers)
+        loader = build_loader(config, data, training=False)
+        shared = share and take_own_block(loader)
+        batches = (batch.to(device) for batch in loader)
+        return score(scored, batches, classes=classes, protocol=protocol, observers=observers, shared=shared)
     return _score_predictor(scored, _originals(data, reading), classes, protocol, observers)
 
 
