@@ -26,7 +26,7 @@ def _own_cache(tmp_path_factory):
 
 @pytest.fixture(autouse=True, scope="session")
 def _size_rules_found_once():
-    """Try once a test process, not for each model, which sizes an architecture takes: half of what a small model costs."""
+    """Try once, not for each model, which sizes an architecture takes: half of the time that building one takes."""
     original, found = timm_backbones._find_size_rule, {}
 
     def find(name, net, stride):

@@ -10,8 +10,6 @@ import mtvision as mtv
 from mtvision.training.evaluation import EvaluationResult
 from mtvision.training.monitor import Monitor
 
-pytestmark = pytest.mark.usefixtures("without_curves")
-
 LOSSES = [0.5, 0.2, 0.4, 0.3, 0.6]
 """Of five epochs: the second and the fourth are the best."""
 
