@@ -1,38 +1,10 @@
-import contextlib
-import io
-
 import numpy as np
 import pytest
 import torch
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 
 from mtvision.tasks.detection_metrics import MeanAveragePrecision
 from quick_processes import together
-
-CLASSES = 4
-
-
-def detections(boxes, scores, labels):
-    return {
-        "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-        "scores": torch.tensor(scores, dtype=torch.float32),
-        "labels": torch.tensor(labels, dtype=torch.int64),
-    }
-
-
-def objects(boxes, labels, difficult=None):
-    return {
-        "boxes": torch.tensor(boxes, dtype=torch.float32).reshape(-1, 4),
-        "labels": torch.tensor(labels, dtype=torch.int64),
-        "difficult": torch.tensor([False] * len(labels) if difficult is None else difficult, dtype=torch.bool),
-    }
-
-
-NOTHING = detections([], [], [])
-EMPTY = objects([], [])
-ONE = objects([[10, 10, 60, 60]], [1])
-HIT = detections([[12, 10, 60, 58]], [0.7], [1])
+from tasks_det.scored_boxes import CLASSES, EMPTY, HIT, NOTHING, ONE, by_pycocotools, detections, objects
 
 
 def random_case(seed, num_images=12, num_labels=CLASSES):
@@ -57,29 +29,7 @@ def random_case(seed, num_images=12, num_labels=CLASSES):
 
 def pycocotools_table(predictions, truths):
     """Average precision (10, C) by the reference implementation; -1 where there is nothing to find."""
-
-    def annotations(entries, extra):
-        rows = []
-        for image, entry in enumerate(entries):
-            for index, box in enumerate(entry["boxes"].double().tolist()):
-                x, y, w, h = box[0], box[1], box[2] - box[0], box[3] - box[1]
-                row = {"image_id": image, "category_id": int(entry["labels"][index]), "bbox": [x, y, w, h]}
-                rows.append(row | {"area": w * h, "iscrowd": 0, "id": len(rows) + 1} | extra(entry, index))
-        return rows
-
-    def data(rows):
-        coco = COCO()
-        coco.dataset = {"images": [{"id": i} for i in range(len(truths))], "annotations": rows}
-        coco.dataset["categories"] = [{"id": label} for label in range(CLASSES)]
-        coco.createIndex()
-        return coco
-
-    with contextlib.redirect_stdout(io.StringIO()):
-        truth = data(annotations(truths, lambda e, i: {"iscrowd": int(e["difficult"][i])}))
-        found = data(annotations(predictions, lambda e, i: {"score": float(e["scores"][i].double())}))
-        evaluation = COCOeval(truth, found, "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
+    _, evaluation = by_pycocotools(predictions, truths)
     return evaluation.eval["precision"][..., 0, -1].mean(axis=1)
 
 

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from mtvision.analysis.box_errors import BoxErrors, Verdict, find_errors
+from mtvision.analysis.box_errors import BoxErrors, ErrorCosts, Verdict, error_costs, find_errors
 from mtvision.analysis.curves import ScoreCurves, score_curves
 from mtvision.analysis.detections import Detections, ObjectOutcomes, Objects, object_outcomes
 from mtvision.analysis.observations import BoxObservations
@@ -64,6 +64,11 @@ class BoxFindings:
     def errors(self) -> BoxErrors:
         """Errors of the detections of all scores."""
         return find_errors(self.detections, self.objects, self.num_classes)
+
+    @cached_property
+    def costs(self) -> ErrorCosts:
+        """What each type of these errors costs."""
+        return error_costs(self.errors, self.detections, self.objects, self.num_classes)
 
     @cached_property
     def used_errors(self) -> BoxErrors:

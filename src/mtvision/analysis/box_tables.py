@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from mtvision.analysis.box_confusion import box_confusion
-from mtvision.analysis.box_errors import ERROR_NAMES, count_errors, error_costs
+from mtvision.analysis.box_errors import ERROR_NAMES, count_errors
 from mtvision.analysis.box_findings import BoxFindings
 from mtvision.analysis.calibration import Reliability, judge_detections
 from mtvision.analysis.curves import ScoreCurve
@@ -54,7 +54,7 @@ def error_table(found: BoxFindings) -> pd.DataFrame:
         Columns ``error``; ``delta_ap``, how much higher AP at IoU 0.5 would be without it (of all detections);
         ``n_used``, how many there are among the detections that are used; ``n_all``, among all.
     """
-    costs = error_costs(found.errors, found.detections, found.objects, found.num_classes)
+    costs = found.costs
     counts = [
         count_errors(errors, detections, found.objects, found.num_classes)
         for errors, detections in ((found.used_errors, found.used), (found.errors, found.detections))
@@ -73,7 +73,7 @@ def errors_by_class(found: BoxFindings, names: Sequence[str]) -> pd.DataFrame:
     ``true`` and the types count the detections that are used, ``missed`` objects; ``delta_<type>`` is how much higher
     the class's AP at IoU 0.5 would be without that error (of all detections).
     """
-    costs = error_costs(found.errors, found.detections, found.objects, found.num_classes)
+    costs = found.costs
     counts = count_errors(found.used_errors, found.used, found.objects, found.num_classes)
     objects = np.bincount(found.objects.labels[~found.objects.difficult], minlength=found.num_classes)
     columns: dict[str, NDArray[np.generic]] = {"objects": objects, "ap50": costs.ap_per_class}

@@ -7,9 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mtvision.analysis.detections import Detections, Objects
+from mtvision.analysis.detections import Detections, Objects, match_objects
 from mtvision.errors import DataError
-from mtvision.ops.detection_matching import best_first, match_greedily, overlapping_pairs
 from mtvision.types import VOID
 
 NUM_BINS = 15
@@ -80,15 +79,10 @@ def judge_detections(found: Detections, objects: Objects, least_overlap: float =
         >>> said.confidence.tolist(), said.correct.tolist()
         ([0.5], [True])
     """
-    num_labels = 1 + max(int(found.labels.max(initial=0)), int(objects.labels.max(initial=0)))
-    cells, object_cells = (rows.image * num_labels + rows.labels for rows in (found, objects))
-    order, object_order = best_first(cells, found.scores)[0], np.argsort(object_cells, kind="stable")
-    found, objects, cells = found.take(order), objects.take(object_order), cells[order]
-    crowd = objects.difficult
-    pairs = overlapping_pairs(found.boxes, cells, objects.boxes, object_cells[object_order], crowd, least_overlap)
-    matched = match_greedily(pairs, cells, np.array([least_overlap]), crowd[:, None], crowd)[:, 0, 0]  # (B,)
-    ignored = np.append(crowd, False)[matched]  # the last entry is what -1 reads
-    return Judged(found.scores[~ignored], (matched >= 0)[~ignored], found.labels[~ignored])
+    found = found.take(np.lexsort((-found.scores, found.labels, found.image)))
+    matches = match_objects(found, objects, least_overlap)
+    counted = matches.true | matches.false
+    return Judged(found.scores[counted], matches.true[counted], found.labels[counted])
 
 
 class ReliabilityBins(NamedTuple):

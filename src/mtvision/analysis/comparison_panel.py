@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mtvision.types import Classes, Prediction
 from mtvision.visualize.draw import draw
+from mtvision.visualize.panel import scaled
+from mtvision.visualize.tiles import fitting_text
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -60,7 +62,7 @@ def write_examples(examples: Sequence[Example], names: tuple[str, str], classes:
     for place, row in enumerate(rows):
         x, y = _GAP, _GAP + place * step
         for caption, picture in row:
-            captions.text((x, y), _fitting(caption, picture.width, captions), fill="black")
+            captions.text((x, y), fitting_text(caption, picture.width), fill="black")
             canvas.paste(picture, (x, y + _CAPTION))
             x += picture.width + _GAP
     canvas.save(path)
@@ -73,18 +75,4 @@ def _pictures(example: Example, names: tuple[str, str], classes: Classes | None)
     columns = zip(names, example.predictions, example.scores, example.score_thresholds, strict=True)
     for name, prediction, score, threshold in columns:
         said.append((f"{score:.3f}  {name}", draw(example.image, prediction, classes, score_threshold=threshold)))
-    return [(caption, _scaled(picture)) for caption, picture in said]
-
-
-def _scaled(picture: NDArray[np.uint8]) -> "Image":
-    from PIL import Image
-
-    image = Image.fromarray(np.ascontiguousarray(picture))
-    return image.resize((max(round(image.width * _HEIGHT / image.height), 1), _HEIGHT), Image.Resampling.BILINEAR)
-
-
-def _fitting(text: str, width: int, canvas: Any) -> str:
-    """Return as much of a text as fits into so many pixels."""
-    while text and canvas.textlength(text) > width:
-        text = text[:-1]
-    return text
+    return [(caption, scaled(picture, _HEIGHT)) for caption, picture in said]

@@ -6,13 +6,12 @@ from functools import singledispatch
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mtvision.analysis.detections import Detections, Objects
 from mtvision.analysis.image_scores import Matches, best_threshold, f1, match_boxes
-from mtvision.analysis.mask_counts import MaskCounts, count_masks, image_miou
+from mtvision.analysis.mask_counts import MaskCounts, count_masks, image_miou, join_counts
+from mtvision.analysis.recorder import BoxRecorder, box_rows
 from mtvision.analysis.resampled_scores import (
     ClassDetections,
     judge_detections,
@@ -138,10 +137,7 @@ class MaskGatherer:
 
     def evidence(self) -> MaskEvidence:
         """Return what was counted."""
-        true, predicted, common, annotated, confusions = zip(*self._counts, strict=True)
-        tables = [np.concatenate(column) for column in (true, predicted, common)]
-        looked, confusion = np.concatenate(annotated), np.sum(confusions, axis=0)
-        return MaskEvidence(MaskCounts(tables[0], tables[1], tables[2], looked, confusion))
+        return MaskEvidence(join_counts(self._counts))
 
 
 @gatherer_of.register
@@ -183,36 +179,26 @@ class BoxEvidence:
 
 
 class BoxGatherer:
-    """Keeps a row a detection and a row an object.
+    """Keeps a row a detection and a row an object, and what of each image belongs together.
 
     Args:
         num_classes: C.
     """
 
     def __init__(self, num_classes: int) -> None:
-        self._num_classes = num_classes
-        self._found = [Detections(*_rows(0, None, "scores"))]
-        self._there = [Objects(*_rows(0, None, "difficult"))]
+        self._rows = BoxRecorder(num_classes)
         self._matches: list[Matches] = []
-        self._annotated: list[bool] = []
 
     def add(self, predictions: Sequence[Mapping[str, Tensor]], truths: Sequence[Mapping[str, Tensor] | None]) -> None:
         """Match those of a batch."""
-        for found, truth in zip(predictions, truths, strict=True):
-            place = len(self._annotated)
-            self._annotated.append(truth is not None)
-            self._found.append(Detections(*_rows(place, found if truth is not None else None, "scores")))
-            self._there.append(Objects(*_rows(place, truth, "difficult")))
-            there = self._there[-1]
-            matches = match_boxes(found, there.boxes.astype(np.float32), there.labels, there.difficult)
-            self._matches.append(matches if truth is not None else _NO_MATCHES)
+        self._rows.add(predictions, truths)
+        self._matches += [_matches(found, truth) for found, truth in zip(predictions, truths, strict=True)]
 
     def evidence(self) -> BoxEvidence:
         """Return what was matched."""
-        found = Detections(*map(np.concatenate, zip(*self._found, strict=True)))
-        there = Objects(*map(np.concatenate, zip(*self._there, strict=True)))
-        classes = judge_detections(found, there, len(self._annotated), self._num_classes)
-        return BoxEvidence(np.array(self._annotated), classes, self._matches, best_threshold(self._matches))
+        rows = self._rows.observations()
+        classes = judge_detections(rows.judged, rows.objects, len(rows.annotated), rows.num_classes)
+        return BoxEvidence(rows.annotated, classes, self._matches, best_threshold(self._matches))
 
 
 _NO_MATCHES = Matches(np.zeros(0), np.zeros(0, dtype=np.bool_), 0)
@@ -223,10 +209,8 @@ def _of_boxes(task: DetectionTask) -> BoxGatherer:
     return BoxGatherer(task.num_classes)
 
 
-def _rows(image: int, boxes: Mapping[str, Tensor] | None, last: str) -> tuple[NDArray[Any], ...]:
-    """Return the index of the image, boxes, labels and ``last`` of an image; no rows for None."""
-    types = {"boxes": torch.float64, "labels": torch.int64, "scores": torch.float64, "difficult": torch.bool}
-    keys = ("boxes", "labels", last)
-    there = {key: torch.zeros(0) for key in keys} if boxes is None else boxes
-    corners, labels, values = (there[key].detach().to("cpu", types[key]).numpy() for key in keys)
-    return np.full(len(labels), image, dtype=np.int64), corners.reshape(-1, 4), labels, values
+def _matches(found: Mapping[str, Tensor], truth: Mapping[str, Tensor] | None) -> Matches:
+    if truth is None:
+        return _NO_MATCHES
+    _, boxes, labels, difficult = box_rows(0, truth, "difficult")
+    return match_boxes(found, boxes.astype(np.float32), labels, difficult)

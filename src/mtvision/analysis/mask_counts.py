@@ -1,6 +1,6 @@
 """Pixels of each class in each image: what mIoU of any part of a data set, or any weighting of it, is made of."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +56,17 @@ def count_masks(predictions: Iterable[Tensor], truths: Iterable[Tensor | None], 
         annotated.append(truth is not None)
     counts = np.concatenate(rows)  # (N, 3, C)
     return MaskCounts(counts[:, 0], counts[:, 1], counts[:, 2], np.array(annotated, dtype=np.bool_), total)
+
+
+def join_counts(parts: Sequence[MaskCounts]) -> MaskCounts:
+    """Return the counts of all images of several parts of a data set, in their order.
+
+    Args:
+        parts: at least one, all of the same classes.
+    """
+    true, predicted, common, annotated, confusions = zip(*parts, strict=True)
+    rows = [np.concatenate(column) for column in (true, predicted, common)]
+    return MaskCounts(rows[0], rows[1], rows[2], np.concatenate(annotated), np.sum(confusions, axis=0))
 
 
 def _confusion(prediction: Tensor, truth: Tensor | None, num_classes: int, place: int) -> NDArray[np.int64]:

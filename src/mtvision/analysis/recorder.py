@@ -15,7 +15,7 @@ from mtvision.analysis.agreement import judge_boxes, judge_regions, mask_partner
 from mtvision.analysis.calibration import Reliability, judge_pixels
 from mtvision.analysis.detections import Detections, Objects
 from mtvision.analysis.image_reasons import ImageFacts, facts_table, measure
-from mtvision.analysis.mask_counts import MaskCounts, count_masks
+from mtvision.analysis.mask_counts import count_masks, join_counts
 from mtvision.analysis.observations import Agreement, BoxObservations, MaskObservations, Observations
 from mtvision.model import MultiTaskModel
 from mtvision.tasks.detection import DetectionTask
@@ -51,7 +51,7 @@ class Recorder:
         self._sizes += [(int(height), int(width)) for height, width in seen.image_sizes]
         truths = {name: self._model.task(name).select(seen.truths, name) for name in self._parts}
         for name, part in self._parts.items():
-            part.add(first, seen.predictions[name], truths[name], seen.confidence.get(name))
+            part.add(seen.predictions[name], truths[name], seen.confidence.get(name))
         for index, image in enumerate(seen.images):
             size, image_id = self._sizes[first + index], seen.image_ids[index]
             mask, boxes = ((truths[name][index] if name in truths else None) for name in ("seg", "det"))
@@ -88,13 +88,11 @@ class MaskRecorder:
 
     def add(
         self,
-        first: int,
         predictions: Sequence[Tensor],
         truths: Sequence[Tensor | None],
         confidence: Sequence[Tensor] | None,
     ) -> None:
-        """Take note of a batch, whose first image is the ``first`` of the data."""
-        del first
+        """Take note of a batch."""
         self._counts.append(count_masks(predictions, truths, self._num_classes))
         self._predicted += [_as_png(mask) for mask in predictions]
         for mask, truth, sure in zip(predictions, truths, confidence or (), strict=False):
@@ -103,10 +101,7 @@ class MaskRecorder:
 
     def observations(self) -> MaskObservations:
         """Return what was kept."""
-        true, predicted, common, annotated, confusions = zip(*self._counts, strict=True)
-        tables = [np.concatenate(column) for column in (true, predicted, common)]
-        counts = MaskCounts(tables[0], tables[1], tables[2], np.concatenate(annotated), np.sum(confusions, axis=0))
-        return MaskObservations(counts, self._reliability, tuple(self._predicted))
+        return MaskObservations(join_counts(self._counts), self._reliability, tuple(self._predicted))
 
 
 class BoxRecorder:
@@ -118,22 +113,21 @@ class BoxRecorder:
 
     def __init__(self, num_classes: int) -> None:
         self._num_classes = num_classes
-        self._detections = [Detections(*_rows(0, None, "scores"))]
-        self._objects = [Objects(*_rows(0, None, "difficult"))]
+        self._detections = [Detections(*box_rows(0, None, "scores"))]
+        self._objects = [Objects(*box_rows(0, None, "difficult"))]
         self._annotated: list[bool] = []
 
     def add(
         self,
-        first: int,
         predictions: Sequence[Mapping[str, Tensor]],
         truths: Sequence[Mapping[str, Tensor] | None],
-        confidence: Sequence[Tensor] | None,
+        confidence: Sequence[Tensor] | None = None,
     ) -> None:
-        """Take note of a batch, whose first image is the ``first`` of the data."""
+        """Take note of a batch."""
         del confidence  # a detection's is its score
-        for index, (found, truth) in enumerate(zip(predictions, truths, strict=True), start=first):
-            self._detections.append(Detections(*_rows(index, found, "scores")))
-            self._objects.append(Objects(*_rows(index, truth, "difficult")))
+        for index, (found, truth) in enumerate(zip(predictions, truths, strict=True), start=len(self._annotated)):
+            self._detections.append(Detections(*box_rows(index, found, "scores")))
+            self._objects.append(Objects(*box_rows(index, truth, "difficult")))
             self._annotated.append(truth is not None)
 
     def observations(self) -> BoxObservations:
@@ -183,11 +177,11 @@ class _AgreementRecorder:
         """Take note of an image."""
         if not self._partners:
             return
-        _, boxes, labels, scores = _rows(index, found, "scores")
+        _, boxes, labels, scores = box_rows(index, found, "scores")
         said = self._judged(index, _array(mask), boxes, labels, scores)
         true = self._frames[0][2:]
         if true_mask is not None and objects is not None:
-            _, boxes, labels, _ = _rows(index, objects, "difficult")
+            _, boxes, labels, _ = box_rows(index, objects, "difficult")
             true = self._judged(index, _array(true_mask), boxes, labels, np.ones(len(labels)))
         self._frames.append((*said, *true))
 
@@ -217,8 +211,14 @@ def _joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else frames[0]
 
 
-def _rows(index: int, boxes: Mapping[str, Tensor] | None, last: str) -> tuple[NDArray[Any], ...]:
-    """Return image, boxes, labels and one more column of an image, of no rows for None."""
+def box_rows(index: int, boxes: Mapping[str, Tensor] | None, last: str) -> tuple[NDArray[Any], ...]:
+    """Return image, boxes, labels and one more column of an image, of no rows for None.
+
+    Args:
+        index: of the image.
+        boxes: of a prediction or a truth.
+        last: ``scores`` or ``difficult``.
+    """
     kind: Any = np.float64 if last == "scores" else np.bool_
     if boxes is None:
         return np.zeros(0, dtype=np.int64), np.zeros((0, 4)), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=kind)
@@ -235,7 +235,7 @@ def _annotated(
     image: Tensor, mask: Tensor | None, boxes: Mapping[str, Tensor] | None, image_id: str, size: tuple[int, int]
 ) -> Sample:
     """Return an image with its truth as a sample; the image may be smaller than its annotations."""
-    _, corners, labels, difficult = _rows(0, boxes, "difficult")
+    _, corners, labels, difficult = box_rows(0, boxes, "difficult")
     looked = boxes is not None
     return Sample(
         image=_array(image.permute(1, 2, 0)),

@@ -11,16 +11,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mtvision.analysis.evidence import gatherer_of
-from mtvision.errors import DataError
 from mtvision.model import MultiTaskModel
 from mtvision.training.evaluate import Reading, SamplePredictor, observe
+from mtvision.training.kept_predictions import KeptPredictions
 from mtvision.training.observing import Seen
 from mtvision.types import Prediction, Sample
 
 Floats = NDArray[np.float64]
 
 _DRAWN_FROM = 0.3  # score of drawn boxes where no threshold was chosen
-_LARGEST = 255
 
 
 class _Mask(NamedTuple):
@@ -28,18 +27,13 @@ class _Mask(NamedTuple):
     shape: tuple[int, ...]
 
 
-class PackedPredictions:
+class PackedPredictions(KeptPredictions):
     """An observer that keeps all predictions, masks compressed: some 3 KB for one of 500 x 375 pixels."""
-
-    wants_confidence = False
-
-    def __init__(self) -> None:
-        self._by_image: dict[str, dict[str, Any]] = {}
 
     @property
     def image_ids(self) -> list[str]:
         """The images, in the order of the data."""
-        return list(self._by_image)
+        return list(self.by_image)
 
     def add(self, seen: Seen) -> None:
         """Keep those of a batch.
@@ -47,26 +41,22 @@ class PackedPredictions:
         Raises:
             DataError: if an id was there before.
         """
-        for index, image_id in enumerate(seen.image_ids):
-            if image_id in self._by_image:
-                raise DataError(f"the image id {image_id!r} occurs twice; images are compared by it, so it must not")
-            self._by_image[image_id] = {task: _packed(said[index]) for task, said in seen.predictions.items()}
+        super().add(seen)
+        for image_id in seen.image_ids:
+            self.by_image[image_id] = _packed(self.by_image[image_id])
 
     def of(self, image_id: str) -> Prediction:
         """Return what was said of an image; a mask is uint8."""
-        return {task: _unpacked(value) for task, value in self._by_image[image_id].items()}
+        return {task: _unpacked(value) for task, value in self.by_image[image_id].items()}
 
 
 def _packed(value: Any) -> Any:
+    """Return kept predictions with the masks, which are uint8 there, compressed."""
     if isinstance(value, Mapping):
         return {key: _packed(item) for key, item in value.items()}
-    if not isinstance(value, Tensor):
-        return value
-    value = value.detach().cpu()
-    is_mask = value.ndim == 2 and value.dtype in (torch.int64, torch.uint8) and value.numel() > 0
-    if is_mask and int(value.min()) >= 0 and int(value.max()) <= _LARGEST:
-        return _Mask(zlib.compress(value.to(torch.uint8).numpy().tobytes(), 1), tuple(value.shape))
-    return value.clone()
+    if isinstance(value, Tensor) and value.dtype == torch.uint8 and value.ndim == 2 and value.numel():
+        return _Mask(zlib.compress(value.numpy().tobytes(), 1), tuple(value.shape))
+    return value
 
 
 def _unpacked(value: Any) -> Any:

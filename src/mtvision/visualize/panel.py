@@ -67,7 +67,7 @@ def draw_panel(
     for sample, prediction in zip(samples, predictions, strict=True):
         truth = draw(sample.image, truth_of(sample), classes)
         seen = draw(sample.image, prediction, classes, score_threshold=score_threshold)
-        rows.append([_scaled(picture, height) for picture in (sample.image, truth, seen)])
+        rows.append([scaled(picture, height) for picture in (sample.image, truth, seen)])
     width = max(sum(picture.width + _GAP for picture in row) for row in rows) + _GAP
     canvas = Image.new("RGB", (width, len(rows) * (height + _GAP) + _CAPTION), "white")
     caption = ImageDraw.Draw(canvas)
@@ -87,7 +87,8 @@ def truth_of(sample: Sample) -> Mapping[str, Any]:
     return {"seg": sample.mask, "det": objects}
 
 
-def _scaled(picture: Any, height: int) -> Any:
+def scaled(picture: Any, height: int) -> "Image":
+    """Return a picture ``(H, W, 3)`` at another height, in pixels, of the same shape."""
     from PIL import Image
 
     image = Image.fromarray(np.ascontiguousarray(picture))

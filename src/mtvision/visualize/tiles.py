@@ -40,14 +40,14 @@ def tiles(pictures: Sequence[Captioned], most_width: int) -> NDArray[np.uint8]:
     for row, height in zip(rows, heights, strict=True):
         x = 0
         for caption, picture in row:
-            pen.text((x, y + 1), _fitting(caption, picture.shape[1]), fill="#404040")
+            pen.text((x, y + 1), fitting_text(caption, picture.shape[1]), fill="#404040")
             canvas.paste(Image.fromarray(np.ascontiguousarray(picture)), (x, y + _CAPTION))
             x += picture.shape[1] + _GAP
         y += height + _GAP
     return np.asarray(canvas).copy()
 
 
-def _fitting(text: str, width: int) -> str:
+def fitting_text(text: str, width: int) -> str:
     """Return as much of a text as fits into so many pixels."""
     from PIL import ImageFont
 
