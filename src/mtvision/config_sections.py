@@ -42,7 +42,9 @@ class SystemConfig(Section):
     )
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
-    channels_last: bool = Field(default=False, description="weights and images in the memory format NHWC")
+    channels_last: bool | None = Field(
+        default=None, description="weights and images in the memory format NHWC; null: on a CUDA device"
+    )
     compile: bool = Field(default=False, description="compile the network with torch.compile")
     sharding: Literal["none", "full"] = Field(
         default="none",

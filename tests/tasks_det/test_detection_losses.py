@@ -7,7 +7,7 @@ from torch import nn
 
 from mtvision.assigners.base import Assignment, pad_targets
 from mtvision.heads.detection.base import DetectionHead, DetectionMaps, DetectionRecipe
-from mtvision.losses.boxes import complete_iou_loss
+from mtvision.losses.boxes import CoordinateLoss, complete_iou_loss, smooth_l1_box_loss
 from mtvision.losses.classification import binary_cross_entropy
 from mtvision.ops.boxes import pairwise_iou
 from mtvision.ops.points import grid_points
@@ -144,7 +144,9 @@ def test_coordinate_losses_see_the_heads_own_coordinates(features):
     box_loss.on_coordinates = True
     task.loss(output, TARGETS)
     assert (seen["target"] == 7).all()
-    assert all((output.box_regression * 10 == row).all(dim=-1).any() for row in seen["predicted"])
+    own = (output.box_regression * 10).flatten(0, 1)
+    learns = (seen["predicted"] == own).all(dim=-1)
+    assert learns.sum() == (seen["predicted"] != seen["target"]).any(dim=-1).sum() > 0  # the others: their target
 
 
 def test_a_loss_that_wants_quality_gets_the_iou_of_the_positives_box(features):
@@ -172,3 +174,46 @@ def test_a_loss_that_wants_quality_gets_the_iou_of_the_positives_box(features):
     task.assigner = SoftAssigner()
     task.loss(output, TARGETS)
     assert torch.equal(seen["targets"], hard)
+
+
+@pytest.mark.parametrize("box_loss", [complete_iou_loss, CoordinateLoss(smooth_l1_box_loss)])
+@pytest.mark.parametrize("normalize_by", ["batch", "image"])
+def test_the_dense_loss_is_that_of_the_positives_picked_out(features, box_loss, normalize_by):
+    """Value and gradient are those of a loop over the points that learn an object, as the losses are written down."""
+    task = task_of(box_loss=box_loss, normalize_by=normalize_by)
+    output = task(features, SIZE)
+    regression = output.box_regression.detach().requires_grad_()
+    output = output._replace(box_regression=regression)
+    targets = pad_targets(TARGETS, torch.device("cpu"))
+    boxes = task.head.decode(regression, output.points)
+    _, indices, scores, _ = assignment = task.assigner(output.class_logits, boxes, output.points, targets)
+    by_image = [scores[image].sum().clamp(min=1) * targets.annotated.sum() for image in range(len(scores))]
+    expected = torch.zeros(())
+    for image, point in assignment.foreground.nonzero().tolist():
+        truth, anchor = targets.boxes[image, indices[image, point]][None], output.points[point : point + 1]
+        pair = boxes[image, point][None] / anchor[:, 2:3], truth / anchor[:, 2:3]
+        if isinstance(box_loss, CoordinateLoss):
+            coordinates = task.head.coordinates(regression[image, point][None], anchor)
+            pair = coordinates, task.head.target_coordinates(truth, anchor)
+        number = scores.sum() if normalize_by == "batch" else by_image[image]
+        expected = expected + task.box_weight * box_loss(*pair).sum() * scores[image, point] / number
+    found = task.loss(output, TARGETS)["box"]
+    torch.testing.assert_close(found, expected)
+    gradients = [torch.autograd.grad(value, regression, retain_graph=True)[0] for value in (found, expected)]
+    torch.testing.assert_close(*gradients)
+
+
+def test_what_a_box_loss_says_off_the_positives_counts_nowhere(features):
+    def not_a_number_for_equal_boxes(predicted, target):
+        difference = (predicted - target).abs().sum(dim=1)
+        return difference * difference / difference
+
+    outputs = []
+    for box_loss in (not_a_number_for_equal_boxes, lambda predicted, target: (predicted - target).abs().sum(dim=1)):
+        task = task_of(box_loss=box_loss)
+        output = task(features, SIZE)
+        regression = output.box_regression.detach().requires_grad_()
+        value = task.loss(output._replace(box_regression=regression), TARGETS)["box"]
+        outputs.append((value, torch.autograd.grad(value, regression)[0]))
+    torch.testing.assert_close(outputs[0], outputs[1])
+    assert torch.isfinite(outputs[0][0])

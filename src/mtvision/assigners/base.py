@@ -208,9 +208,10 @@ def pad_targets(targets: Sequence[DetectionTarget | None], device: torch.device)
         tensor([[ True],
                 [False]])
     """
-    counts = torch.tensor([0 if target is None else len(target["boxes"]) for target in targets], dtype=torch.int64)
+    counts = torch.tensor([-1 if target is None else len(target["boxes"]) for target in targets], dtype=torch.int64)
     num_rows = max(1, *counts.tolist()) if len(targets) else 1  # at least 1: no reduction is over nothing
-    valid = (torch.arange(num_rows) < counts[:, None]).to(device)  # (N, M)
+    counts = counts.to(device, non_blocking=True)  # the only thing that has to travel: without waiting
+    valid = torch.arange(num_rows, device=device) < counts[:, None]  # (N, M)
     present = [target for target in targets if target is not None]
 
     def fill(blank: Tensor, values: list[Tensor]) -> Tensor:
@@ -222,5 +223,5 @@ def pad_targets(targets: Sequence[DetectionTarget | None], device: torch.device)
         labels=fill(torch.zeros_like(valid, dtype=torch.int64), [target["labels"] for target in present]),
         valid=valid,
         difficult=fill(torch.zeros_like(valid), [target["difficult"] for target in present]),
-        annotated=torch.tensor([target is not None for target in targets], dtype=torch.bool, device=device),
+        annotated=counts >= 0,
     )

@@ -85,8 +85,9 @@ class CenterSamplingAssigner:
 
 def _on_its_level(farthest: Tensor, strides: Tensor) -> Tensor:
     """Tell where the largest distance to an edge ``(N, M, A)`` is one for the point's level, strides ``(A,)``."""
-    least = _LEAST_DISTANCE * strides.unique()  # of each level, finest first
-    level = torch.searchsorted(least, _LEAST_DISTANCE * strides)
-    above = torch.where(level == 0, 0.0, least[level])
-    below = torch.cat([least[1:], least.new_tensor([torch.inf])])[level]
+    # levels are runs, finest first: the next level begins where a larger stride does
+    following = torch.searchsorted(strides.contiguous(), strides.contiguous(), right=True)
+    coarser = torch.cat([strides, torch.full_like(strides[:1], torch.inf)])[following]
+    above = torch.where(strides == strides[:1], 0.0, _LEAST_DISTANCE * strides)
+    below = _LEAST_DISTANCE * coarser
     return (farthest > above) & (farthest < below)

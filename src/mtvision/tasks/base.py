@@ -24,10 +24,13 @@ class Task(nn.Module, ABC):
         main_metric: the entry of ``metrics().compute()`` that stands for the task in a combined score, a fraction in
             [0, 1] of which more is better.
         class_metrics: the entries that hold one value a class.
+        compilable: names of attributes that are pure functions of tensors, of which the loss is made; with
+            ``system.compile`` they are compiled too.
     """
 
     main_metric: ClassVar[str]
     class_metrics: ClassVar[frozenset[str]] = frozenset()
+    compilable: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def forward(self, features: Sequence[Tensor], image_size: tuple[int, int]) -> Any:

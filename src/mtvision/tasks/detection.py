@@ -64,7 +64,8 @@ class DetectionTask(Task):
         head: a `DetectionHead`.
         num_classes: without background.
         box_loss: ``loss(predicted (M, 4), target (M, 4)) -> (M,)`` of boxes in units of the stride, or, where it has a
-            true attribute ``on_coordinates``, of the head's own coordinates; see `BOX_LOSSES`.
+            true attribute ``on_coordinates``, of the head's own coordinates; see `BOX_LOSSES`. It sees every point; one
+            that learns no object is shown as any box in the place of its own, and its value does not count.
         class_loss: ``loss(logits, targets) ->`` elementwise; where it has a true attribute ``wants_quality``, the
             target of a positive is the IoU of its box, unless the assigner's scores are such already; see
             `CLASSIFICATION_LOSSES`.
@@ -83,6 +84,7 @@ class DetectionTask(Task):
 
     main_metric: ClassVar[str] = "map50"
     class_metrics: ClassVar[frozenset[str]] = frozenset({"ap50", "ap50_95"})
+    compilable: ClassVar[tuple[str, ...]] = ("assigner", "box_loss", "class_loss")
 
     def __init__(
         self,
@@ -152,19 +154,27 @@ class DetectionTask(Task):
             raise ValueError(
                 f"detection targets: expected one an image ({len(output.class_logits)}), got {len(target)}"
             )
-        targets = pad_targets(target, output.class_logits.device)
+        return self._losses(output, pad_targets(target, output.class_logits.device))
+
+    def _losses(self, output: DetectionOutput, targets: PaddedTargets) -> dict[str, Tensor]:
+        """Return the losses by part.
+
+        Every point is compared with an object, also those that learn none, whose losses are then left out: to pick out
+        the positives, the processor would have to wait for a GPU to say how many there are.
+        """
         boxes = self.head.decode(output.box_regression, output.points)
         assignment = checked_assignment(self.assigner(output.class_logits, boxes, output.points, targets), boxes)
         truth = targets.boxes.gather(1, assignment.object_index[..., None].expand(-1, -1, 4))  # (N, A, 4)
         share = 1 / self._divisors(assignment, targets)  # (N, 1)
-        weights = (assignment.scores * share)[assignment.foreground]
+        weights, foreground = assignment.scores * share, assignment.foreground  # (N, A)
+        box_losses = self._box_losses(output, boxes, truth, foreground)
         parts = {
-            "box": self.box_weight * (self._box_losses(output, boxes, truth, assignment.foreground) * weights).sum(),
+            "box": self.box_weight * torch.where(foreground, box_losses * weights, 0).sum(),
             "class": (self._class_losses(output, boxes, truth, assignment, targets) * share).sum(),
         }
         if output.centerness is not None:
-            losses = _centerness_losses(output.centerness, truth, output.points)
-            parts["centerness"] = (losses[assignment.foreground] * weights).sum()
+            centerness_losses = _centerness_losses(output.centerness, truth, output.points)
+            parts["centerness"] = torch.where(foreground, centerness_losses * weights, 0).sum()
         return parts
 
     def _divisors(self, assignment: Assignment, targets: PaddedTargets) -> Tensor:
@@ -175,16 +185,18 @@ class DetectionTask(Task):
         return positives.clamp(min=1) * divisor(targets.annotated.sum())
 
     def _box_losses(self, output: DetectionOutput, boxes: Tensor, truth: Tensor, foreground: Tensor) -> Tensor:
-        """Return the box loss of each positive, ``(P,)``."""
+        """Return the box loss of each point, ``(N, A)``; it means nothing where the point learns no object."""
         if getattr(self.box_loss, "on_coordinates", False):
             predicted = self.head.coordinates(output.box_regression, output.points)
             wanted = self.head.target_coordinates(truth, output.points)
         else:
             strides = output.points[:, 2:3].float()  # (A, 1)
             predicted, wanted = boxes / strides, truth / strides
-        losses = self.box_loss(predicted[foreground], wanted[foreground])
-        _check_shape("the box loss must return one value a box", losses, boxes[foreground].shape[:1])
-        return losses
+        # a point that learns nothing is taken out on both sides of the loss: no gradient comes from there, be it NaN
+        predicted = torch.where(foreground[..., None], predicted, wanted)
+        losses = self.box_loss(predicted.flatten(0, 1), wanted.flatten(0, 1))
+        _check_shape("the box loss must return one value a box", losses, (foreground.numel(),))
+        return losses.view_as(foreground)
 
     def _class_losses(
         self, output: DetectionOutput, boxes: Tensor, truth: Tensor, assignment: Assignment, targets: PaddedTargets
@@ -193,8 +205,8 @@ class DetectionTask(Task):
         logits = output.class_logits.float()
         scores = assignment.scores
         if getattr(self.class_loss, "wants_quality", False) and not getattr(self.assigner, "soft", False):
-            iou = paired_iou(boxes[assignment.foreground].detach(), truth[assignment.foreground])
-            scores = torch.zeros_like(scores).masked_scatter(assignment.foreground, iou.clamp(min=_LEAST_QUALITY))
+            iou = paired_iou(boxes.detach(), truth)  # (N, A)
+            scores = torch.where(assignment.foreground, iou.clamp(min=_LEAST_QUALITY), 0)
         labels = targets.labels.gather(1, assignment.object_index)  # (N, A)
         wanted = torch.zeros_like(logits).scatter_(2, labels[..., None], scores[..., None])
         losses = self.class_loss(logits, wanted)

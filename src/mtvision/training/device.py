@@ -19,6 +19,14 @@ _SUPPORTED = ("NO", "MULTI_CPU", "MULTI_GPU")
 _PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
+def uses_channels_last(config: Config, device: torch.device) -> bool:
+    """Tell whether ``system.channels_last`` means the memory format NHWC on a device; sharding does not go with it."""
+    system = config.system
+    if system.channels_last is None:
+        return device.type == "cuda" and system.sharding == "none"
+    return system.channels_last
+
+
 def resolve_device(name: str) -> torch.device:
     """Return the device that ``system.device`` means; ``auto`` takes CUDA, then MPS, then the CPU.
 

@@ -114,7 +114,7 @@ class Fit:
             loop.meter = LossMeter()
             self._skipped = SkippedImages(self._named_images["train"])
         self._train(epoch, start)
-        losses = loop.meter.means_over_processes()
+        losses = loop.meter.means_over_processes(self.session.accelerator.device)
         if not losses:
             raise TrainingError(f"no step of epoch {epoch + 1} could be made; {loop.problem}. Try a lower training.lr")
         if epoch == 0:

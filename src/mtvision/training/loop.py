@@ -2,9 +2,9 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ from mtvision.registries import SCHEDULES
 from mtvision.training import processes, sharding
 from mtvision.training.averaging import Averaging
 from mtvision.training.balanced_backward import BalancedBackward
+from mtvision.training.device import uses_channels_last
+from mtvision.training.kept_buffers import KeptBuffers
 from mtvision.training.loss_meter import LossMeter, flatten, weighted_sum
 from mtvision.training.schedule import learning_rate, scaled_rate
 from mtvision.types import Batch
@@ -24,8 +26,27 @@ from mtvision.types import Batch
 logger = logging.getLogger(__name__)
 
 
+class _Seen(NamedTuple):
+    """A batch whose losses are still on the device.
+
+    Attributes:
+        batch: with its images' names.
+        names: of its losses, their sum first.
+        losses: ``(L,)``.
+        broken: a bool scalar: their sum is not finite in some process.
+    """
+
+    batch: Batch
+    names: tuple[str, ...]
+    losses: Tensor
+    broken: Tensor
+
+
 class Loop:
     """Optimizer steps, on what accelerate has prepared.
+
+    A step waits for the device once, before the optimizer acts: all that the processor must know comes in one message.
+    A balancer that looks at losses, and fp16 with its scaler, must know before the backward pass: one more wait.
 
     Args:
         config: its ``training`` section and number of epochs.
@@ -40,7 +61,7 @@ class Loop:
         meter: mean losses since it was last reset.
         rate_at: base learning rate by fractional epoch.
         rate: that of the last step.
-        losses: of the last batch.
+        losses: of the last batch, on the processor.
         batch_images: how many that batch had, in this process.
         problem: why the last skipped step was skipped.
         steps_done: optimizer steps in the run.
@@ -65,6 +86,7 @@ class Loop:
         self.meter, self.rate, self.problem = LossMeter(), 0.0, ""
         self.losses: dict[str, Tensor] = {}
         self._weights: dict[str, float] = {}
+        self._statistics, self._seen = KeptBuffers(model), list[_Seen]()
         self.batch_images = self.steps_done = self.skipped = self._skipped_in_row = 0
 
     def steps(self, epoch: int, batches: Iterator[Batch], start: int, number: int) -> Iterator[int]:
@@ -89,7 +111,9 @@ class Loop:
 
     @property
     def weights(self) -> dict[str, float]:
-        """The last weights of the tasks; reading them waits for the device."""
+        """The last weights of the tasks; where a balancer chose them, reading them waits for the device."""
+        if not self.balancing.balancer.looks_at_losses:
+            return dict.fromkeys(self.balancing.factors, 1.0) if self.steps_done else self._weights
         return {name: float(value) for name, value in self.balancing.weights.items()} or self._weights
 
     def state(self) -> dict[str, Any]:
@@ -120,7 +144,8 @@ class Loop:
 
     def _step(self, batches: Iterator[Batch], number: int) -> None:
         """Do one optimizer step over a group of ``number`` batches; where a loss of it is not finite, none."""
-        statistics = self._statistics()
+        self._statistics.keep()
+        self._seen = []
         problem = ""
         for index, loaded in enumerate(batches, start=1):
             batch = loaded.to(self.accelerator.device, non_blocking=True)
@@ -130,7 +155,7 @@ class Loop:
         problem = problem or self._update()
         self.optimizer.zero_grad()
         if problem:
-            self._put_back(statistics)  # the forward pass has put what is not finite into those of batch norm
+            self._statistics.put_back()  # the forward pass has put what is not finite into those of batch norm
             self._skip(problem)
             return
         if self.accelerator.scaler is not None and self.accelerator.optimizer_step_was_skipped:
@@ -142,49 +167,67 @@ class Loop:
         self._look_after_step(batch)
 
     def _backward(self, batch: Batch, share: float) -> str:
-        """Add a batch's gradients; return what is wrong instead, where its loss is not finite in some process."""
+        """Add a batch's gradients; return what is wrong instead, where that must be known now."""
         with shared_batch():
             parts = self.model.loss(self._forward(batch.images), batch.targets)
         total = weighted_sum(parts, self.config.training.loss_weights)
-        self.losses = {name: value.detach() for name, value in flatten(parts, total).items()}
-        self.batch_images = len(batch.images)
-        if processes.any_of(~torch.isfinite(total.detach())):
-            return _not_finite(self.losses, batch)
-        self.meter.update(self.losses, len(batch.images))
+        named = flatten(parts, total)
+        losses = torch.stack([value.detach().to(total) for value in named.values()])
+        self._seen.append(_Seen(batch, tuple(named), losses, processes.any_of(~torch.isfinite(total.detach()))))
+        if self.accelerator.scaler is not None or self.balancing.balancer.looks_at_losses:
+            problem, _ = self._look([])
+            if problem:
+                return problem
         self.balancing.backward(_by_task(parts), share)
         return ""
 
     def _update(self) -> str:
-        """Let the optimizer act; return what is wrong instead, where the gradient is not finite."""
+        """Let the optimizer act; return what is wrong instead, where a loss or the gradient is not finite."""
         self.balancing.finish()
         limit = self.config.training.clip_norm
         # without a limit only to look at the norm: nothing is above infinity
         norm = self.accelerator.clip_grad_norm_(self.model.parameters(), math.inf if limit is None else limit)
-        if self.accelerator.scaler is None and not torch.isfinite(sharding.whole_scalar(norm)):
-            return f"the gradient is not finite, though the loss is ({float(self.losses['loss']):.4g})"
-        self.optimizer.step()
         scaler = self.accelerator.scaler
+        if scaler is None:
+            problem, (found,) = self._look([sharding.whole_scalar(norm)])
+            if problem or not math.isfinite(found):
+                return problem or f"the gradient is not finite, though the loss is ({float(self.losses['loss']):.4g})"
+        self.optimizer.step()
         if scaler is not None and self.accelerator.optimizer_step_was_skipped and scaler.get_scale() < 1:
             return "the gradient is not finite at any scale of the loss"
         return ""
 
-    def _statistics(self) -> list[Tensor]:
-        """Return copies of the model's buffers, such as the running statistics of batch norm."""
-        return [buffer.clone() for buffer in self.model.buffers()]
+    def _look(self, scalars: Sequence[Tensor]) -> tuple[str, list[float]]:
+        """Wait for the device; take down the losses of the batches since the last look.
 
-    def _put_back(self, statistics: list[Tensor]) -> None:
-        for buffer, before in zip(self.model.buffers(), statistics, strict=True):
-            buffer.copy_(before)
+        Returns:
+            What is wrong with the first batch whose loss is not finite, if there is one, and the scalars' values.
+        """
+        seen, self._seen = self._seen, []
+        flags = [each.broken for each in seen]
+        pieces = [each.losses for each in seen] + [value.detach().reshape(1) for value in (*flags, *scalars)]
+        if not pieces:
+            return "", []
+        kind = max((piece.dtype for piece in pieces), key=lambda dtype: dtype.itemsize)
+        values = torch.cat([piece.to(kind) for piece in pieces]).cpu()
+        *losses, broken, asked = values.split([*(len(each.names) for each in seen), len(seen), len(scalars)])
+        for each, of_batch, is_broken in zip(seen, losses, broken.tolist(), strict=True):
+            self.losses = dict(zip(each.names, of_batch.unbind(), strict=True))
+            self.batch_images = len(each.batch.images)
+            if is_broken:
+                return _not_finite(self.losses, each.batch), asked.tolist()
+            self.meter.update(self.losses, self.batch_images)
+        return "", asked.tolist()
 
     def _look_after_step(self, batch: Batch) -> None:
         """Show a balancer that wants it what the step has made of the losses."""
         balancer = self.balancing.balancer
         if not balancer.looks_after_step:
             return
-        statistics = self._statistics()
+        self._statistics.keep()
         with torch.no_grad(), shared_batch():
             parts = _by_task(self.model.loss(self._forward(batch.images), batch.targets))
-            self._put_back(statistics)  # batch norm has seen the batch already
+        self._statistics.put_back()  # batch norm has seen the batch already
         if not processes.any_of(~torch.isfinite(torch.stack(list(parts.values()))).all()):
             self.balancing.after_step(parts)
 
@@ -201,7 +244,7 @@ class Loop:
             )
 
     def _forward(self, images: Tensor) -> dict[str, Any]:
-        if self.config.system.channels_last:
+        if uses_channels_last(self.config, images.device):
             images = images.contiguous(memory_format=torch.channels_last)
         try:
             outputs: dict[str, Any] = self.network(images)

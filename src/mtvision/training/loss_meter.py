@@ -30,9 +30,13 @@ class LossMeter:
         """Return the means so far, empty before the first batch."""
         return {name: float(total / self._weight) for name, total in self._sums.items()}
 
-    def means_over_processes(self) -> dict[str, float]:
-        """Return the means over the processes, each of which had its part of every batch; all of them must ask."""
-        weighed = {name: total / self._weight for name, total in self._sums.items()}
+    def means_over_processes(self, device: torch.device) -> dict[str, float]:
+        """Return the means over the processes, each of which had its part of every batch; all of them must ask.
+
+        Args:
+            device: where the processes can talk to each other.
+        """
+        weighed = {name: (total / self._weight).to(device) for name, total in self._sums.items()}
         return {name: float(value) for name, value in processes.means(weighed).items()}
 
     def state(self) -> dict[str, Any]:

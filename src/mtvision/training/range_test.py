@@ -91,7 +91,8 @@ def _losses(
         loop.network.train()
         try:
             for _ in loop.steps(0, _endless(loader), 0, number):
-                average = _SMOOTHING * average + (1 - _SMOOTHING) * float(processes.mean(loop.losses["loss"]))
+                loss = processes.mean(loop.losses["loss"].to(loop.accelerator.device))
+                average = _SMOOTHING * average + (1 - _SMOOTHING) * float(loss)
                 rates.append(loop.rate)
                 losses.append(average / (1 - _SMOOTHING ** len(rates)))
                 if losses[-1] - min(losses) > (_EXPLODED - 1) * abs(min(losses)):  # a loss may be negative

@@ -15,9 +15,11 @@ from mtvision.training import processes, sharding
 from mtvision.training.averaging import Averaging
 from mtvision.training.balanced_backward import BalancedBackward, shared_parameters
 from mtvision.training.balancing.base import Balancer
-from mtvision.training.device import deterministic, prepared
+from mtvision.training.compiling import compiled_losses
+from mtvision.training.device import deterministic, prepared, uses_channels_last
 from mtvision.training.loop import Loop
 from mtvision.training.loss_meter import LossMeter
+from mtvision.training.optimizers import fuse
 from mtvision.training.parameters import parameter_groups
 from mtvision.training.random_state import random_state, restore_random_state
 
@@ -123,7 +125,7 @@ def open_session(model: MultiTaskModel, config: Config, accelerator: "Accelerato
         )
     is_sharded = sharding.is_sharded(config)
     trained = sharding.copied(model, accelerator.device) if is_sharded else model
-    _place(trained, accelerator, config.system.channels_last)
+    _place(trained, accelerator, uses_channels_last(config, accelerator.device))
     with torch.random.fork_rng(devices=[]):  # one that draws must draw alike in all processes
         torch.manual_seed(config.system.seed)
         balancer = BALANCERS.build(settings.balancer, len(model.tasks)).to(accelerator.device)
@@ -135,10 +137,13 @@ def open_session(model: MultiTaskModel, config: Config, accelerator: "Accelerato
             sharding.shard(each, accelerator.device)
     groups = parameter_groups(trained, balancer, settings)
     optimizer = OPTIMIZERS.build(settings.optimizer, groups, settings.lr, settings.weight_decay)
+    if accelerator.scaler is None and not is_sharded:  # a scaler leaves a step out before the optimizer is called
+        fuse(optimizer)
     balancing = _balancing(trained, balancer, accelerator, settings.loss_weights)
     with (
         prepared(trained, accelerator, training=not is_sharded) as network,
         deterministic(config.system.deterministic),
+        compiled_losses(trained, config.system.compile),
     ):
         called: Any = torch.compile(network) if config.system.compile else network
         loop = Loop(config, trained, called, accelerator.prepare(optimizer), accelerator, balancing, averaging)

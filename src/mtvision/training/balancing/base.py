@@ -25,12 +25,14 @@ class Balancer(nn.Module, ABC):
         num_tasks: T.
 
     Attributes:
+        looks_at_losses: whether the weights depend on the losses, which must then be finite; reading them waits.
         on_gradients: whether `weigh` needs the gradients of the shared parameters.
         shared_only: whether the weights act on the shared parameters alone; those of one task then get the gradient of
             the plain sum.
         looks_after_step: whether `after_step` needs the losses of the same batch after the optimizer's step.
     """
 
+    looks_at_losses: ClassVar[bool] = True
     on_gradients: ClassVar[bool] = False
     shared_only: ClassVar[bool] = False
     looks_after_step: ClassVar[bool] = False

@@ -3,6 +3,8 @@
 Each is a few lines, tested against torchjd's, which leave no place for absent tasks and for a state to resume from.
 """
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 
@@ -22,6 +24,8 @@ class Fixed(LossBalancer):
         >>> Fixed(2).weigh(torch.tensor([3.0, 0.5]))
         tensor([1., 1.])
     """
+
+    looks_at_losses: ClassVar[bool] = False
 
     def weigh_losses(self, losses: Tensor) -> Tensor:
         """Return ones."""
