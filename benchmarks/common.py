@@ -1,9 +1,10 @@
-"""What the benchmarks share: a training step, targets, and timing in turns."""
+"""What the benchmarks share: training steps, targets, and timing in turns."""
 
 import copy
 import statistics
 import time
 from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -11,20 +12,33 @@ from torch import Tensor, nn
 import mtvision as mtv
 
 
-def median_seconds(steps: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
-    """Return the median CPU seconds of each step, after one step to warm up.
+class Seconds(NamedTuple):
+    """Medians of one step: of the processor in all threads of this process, and of the clock."""
+
+    cpu: float
+    wall: float
+
+
+def measured(steps: Mapping[str, Callable[[], object]], repeats: int, warm_up: int = 1) -> dict[str, Seconds]:
+    """Return the medians of each step, after some to warm up.
 
     The steps take turns, so that whatever else the machine does hits all of them.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    seconds: dict[str, list[Seconds]] = {name: [] for name in steps}
     for step in steps.values():
-        step()
+        for _ in range(warm_up):
+            step()
     for _ in range(repeats):
         for name, step in steps.items():
-            began = time.process_time()
+            began, used = time.perf_counter(), time.process_time()
             step()
-            seconds[name].append(time.process_time() - began)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+            seconds[name].append(Seconds(time.process_time() - used, time.perf_counter() - began))
+    return {name: Seconds(*map(statistics.median, zip(*each, strict=True))) for name, each in seconds.items()}
+
+
+def median_seconds(steps: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+    """Return the median CPU seconds of each step; see `measured`."""
+    return {name: seconds.cpu for name, seconds in measured(steps, repeats).items()}
 
 
 def bare_backbone(model: mtv.MultiTaskModel) -> nn.Module:
@@ -51,16 +65,27 @@ def backbone_step(network: nn.Module, images: Tensor) -> Callable[[], None]:
 
 def model_step(model: mtv.MultiTaskModel, images: Tensor) -> Callable[[], None]:
     """Return a training step of a model; its loss is the sum of all parts of all tasks."""
-    targets = make_targets(len(images), images.shape[-1])
+    return training_step(model, total_loss(model, images, make_targets(len(images), images.shape[-1])))
+
+
+def total_loss(
+    model: mtv.MultiTaskModel,
+    images: Tensor,
+    targets: Mapping[str, Any],
+    network: Callable[[Tensor], Any] | None = None,
+) -> Callable[[], Tensor]:
+    """Return the forward pass and the sum of all losses, by ``network`` where that is another form of the model."""
+
+    called = model if network is None else network
 
     def loss() -> Tensor:
-        losses = model.loss(model(images), targets)
+        losses = model.loss(called(images), targets)
         return torch.stack([part for parts in losses.values() for part in parts.values()]).sum()
 
-    return training_step(model, loss)
+    return loss
 
 
-def make_targets(num_images: int, size: int, num_objects: int = 5) -> dict[str, object]:
+def make_targets(num_images: int, size: int, num_objects: int = 5) -> dict[str, Any]:
     """Return random masks of 21 classes and random boxes, the same at each call."""
     generator = torch.Generator().manual_seed(0)
     corners = torch.rand(num_images, num_objects, 2, generator=generator) * size * 0.6

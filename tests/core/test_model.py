@@ -35,6 +35,26 @@ def test_forward_returns_the_same_type_in_every_mode_and_for_every_input_type(mo
     assert [type(v) for v in evaluated.values()] == [type(v) for v in trained.values()]
 
 
+@pytest.mark.parametrize("backbone", ["test_resnet", "mobilenetv3_small_050", "test_convnext", "test_vit"])
+@pytest.mark.parametrize("segmentation_head", ["fcn", "single_scale"])
+def test_evaluation_in_the_memory_format_nhwc_changes_no_number(backbone, segmentation_head, monkeypatch):
+    config = {"backbone": backbone, "segmentation_head": segmentation_head, "detection_head": "single_scale"}
+    if backbone == "test_vit" and segmentation_head == "fcn":
+        pytest.skip("a plain transformer has one stride, this head needs several")
+    model = mtv.build_model(config).double().eval()
+    images = torch.rand(2, 3, 160, 160, dtype=torch.float64)
+    formats = []
+    model.normalization.register_forward_pre_hook(
+        lambda _, inputs: formats.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+    )
+    found = leaves(model(images))
+    monkeypatch.setattr("mtvision.model._FASTER_IN_NHWC", ())
+    for mine, expected in zip(found, leaves(model(images)), strict=True):
+        torch.testing.assert_close(mine, expected, atol=1e-9, rtol=1e-9)
+    assert formats == [True, False]
+    assert backbone == "test_vit" or found[0].is_contiguous(memory_format=torch.channels_last)
+
+
 @pytest.mark.parametrize("size", [(64, 64), (65, 97), (100, 75)])
 def test_odd_sizes(model, size):
     assert model(torch.rand(1, 3, *size))["seg"].logits.shape == (1, 21, *size)

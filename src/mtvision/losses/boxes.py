@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from pydantic import Field
 from torch import Tensor
 
-from mtvision.ops.boxes import PairFrame, box_area, pair_frame, paired_iou
+from mtvision.ops.boxes import PairFrame, box_area, frame_iou, pair_frame, paired_iou
 from mtvision.ops.precision import at_least_float32
 from mtvision.registries import BOX_LOSSES, Loss
 
@@ -148,7 +148,7 @@ def generalized_iou_loss(predicted: Tensor, target: Tensor) -> Tensor:
         tensor([1.5000])
     """
     frame = pair_frame(predicted, target)
-    overlap = paired_iou(frame.boxes, frame.others)
+    overlap = frame_iou(frame)
     # U = (a + b) / (1 + IoU), from IoU = I / U and U = a + b - I
     union = (box_area(frame.boxes) + box_area(frame.others)) / (1 + overlap)
     enclosing = frame.enclosing[:, 0] * frame.enclosing[:, 1]
@@ -165,7 +165,7 @@ def distance_iou_loss(predicted: Tensor, target: Tensor) -> Tensor:
         tensor([1.5294])
     """
     frame = pair_frame(predicted, target)
-    return 1 - paired_iou(frame.boxes, frame.others) + _centre_distance(frame)
+    return 1 - frame_iou(frame) + _centre_distance(frame)
 
 
 def complete_iou_loss(predicted: Tensor, target: Tensor) -> Tensor:
@@ -181,7 +181,7 @@ def complete_iou_loss(predicted: Tensor, target: Tensor) -> Tensor:
         tensor([True])
     """
     frame = pair_frame(predicted, target)
-    overlap = paired_iou(frame.boxes, frame.others)
+    overlap = frame_iou(frame)
     v = (4 / math.pi**2) * (_aspect_angle(target) - _aspect_angle(predicted)) ** 2  # equation 9
     with torch.no_grad():
         alpha = v / (1 - overlap + v + _EPSILON)  # equation 11
@@ -202,7 +202,7 @@ def efficient_iou_loss(predicted: Tensor, target: Tensor) -> Tensor:
     # An inverted box has negative sides here, so that the gradient turns it round.
     sides, other_sides = frame.boxes[:, 2:] - frame.boxes[:, :2], frame.others[:, 2:] - frame.others[:, :2]
     side_term = (sides - other_sides).square() / frame.enclosing.square().clamp(min=_SMALLEST_SQUARE)
-    return 1 - paired_iou(frame.boxes, frame.others) + _centre_distance(frame) + side_term.sum(dim=1)
+    return 1 - frame_iou(frame) + _centre_distance(frame) + side_term.sum(dim=1)
 
 
 def _within_range(coordinates: Tensor) -> Tensor:

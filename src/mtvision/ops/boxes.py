@@ -98,10 +98,20 @@ def paired_iou(boxes: Tensor, others: Tensor) -> Tensor:
         >>> paired_iou(torch.tensor([[0.0, 0.0, 2.0, 2.0]]), torch.tensor([[0.0, 0.0, 2.0, 1.0]]))
         tensor([0.5000])
     """
-    boxes, others, _ = pair_frame(boxes, others)
+    return frame_iou(pair_frame(boxes, others))
+
+
+def frame_iou(frame: PairFrame) -> Tensor:
+    """Return the intersection over union ``(...)`` of each pair of a `pair_frame`; see `paired_iou`.
+
+    Example:
+        >>> frame_iou(pair_frame(torch.tensor([0.0, 0.0, 2.0, 2.0]), torch.tensor([0.0, 0.0, 2.0, 1.0])))
+        tensor(0.5000)
+    """
+    boxes, others, _ = frame
     corner_low = torch.maximum(boxes[..., :2], others[..., :2])
     corner_high = torch.minimum(boxes[..., 2:], others[..., 2:])
-    intersection = box_area(torch.cat([corner_low, corner_high], dim=-1))  # none where the corners are inverted
+    intersection = (corner_high - corner_low).clamp(min=0).prod(dim=-1)  # none where the corners are inverted
     union = box_area(boxes) + box_area(others) - intersection
     return intersection / union.clamp(min=_SMALLEST_UNION)
 
