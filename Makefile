@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PEERS_INSTALLED := $(VENV)/.peers-installed
 
-.PHONY: demo test check format docs-tables clean
+.PHONY: demo test check format docs-tables bench clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml
@@ -31,6 +32,13 @@ format: $(INSTALLED)
 
 docs-tables: $(INSTALLED)  ## write docs/components.md from the registries
 	$(BIN)/python docs/write_components.py
+
+$(PEERS_INSTALLED): benchmarks/requirements.txt $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt
+	touch $@
+
+bench: $(PEERS_INSTALLED)  ## measure against peers and limits into runs/bench; BENCH_OPTIONS="--quick" or "--only data metrics"
+	$(BIN)/python benchmarks/run_all.py $(BENCH_OPTIONS)
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

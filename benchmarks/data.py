@@ -1,286 +1,235 @@
-"""Images a second of the loader against torchvision.transforms.v2 and bare albumentations, on the same files.
+"""How fast the loader is against torchvision.transforms.v2 and bare albumentations, and how long a step waits for it.
 
-    python benchmarks/data.py [--root FOLDER] [--size 256] [--batch 16] [--level heavy] [--workers 0 1 2] [--repeats 5]
+    python benchmarks/data.py [--root FOLDER [--enlarge]] [--size 256] [--batch 16] [--level heavy] [--workers 0 1 2]
+                              [--repeats 5] [--output FILE]
 
-Each pipeline reads JPEG, mask and boxes of a folder in Pascal VOC's layout, flips, warps and changes colours as the
-level says, and gives batches of images and masks and lists of boxes. The peers are written as their manuals do, with
-the resize first: v2 on tensors that torchvision decodes, albumentations on arrays that OpenCV decodes. Rows:
+**Loading.** Each pipeline reads JPEG, mask and boxes of a folder in Pascal VOC's layout, flips, warps and changes
+colours as the level says, and gives batches of images and masks and lists of boxes. Without ``--root`` the folder is
+generated: shapes of 500 x 375 pixels. The peers are written as their manuals do, with the resize first: v2 on tensors
+that torchvision decodes, albumentations on arrays that OpenCV decodes. Rows:
 
 * ``mtvision``: from the files; ``cached``: from the cache of samples; ``writing the cache``: the pass that fills it;
 * ``to float``: what the peers do beyond, since the model normalises here, is done after the loader too.
 
 The pipelines take turns. Medians of whole epochs are compared, in wall seconds and, without workers, in CPU seconds.
+
+**Waiting.** The model of the defaults trains on the same folder: forward, losses of both tasks, backward, AdamW. The
+share of all time that passes in asking the loader for a batch is told, of the epochs after the first; how much of it
+was for the first batch of an epoch, which short epochs have more of than real ones; and how many images a second
+were left of the same step on one batch that is there already: workers take cores from a step on the same processor.
 """
 
 import argparse
-import json
-import resource
-import shutil
-import statistics
 import tempfile
 import time
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
-import numpy as np
 import torch
-from PIL import Image
-from torch.utils.data import DataLoader, Dataset
+from common import Seconds, measured
+from data_folders import enlarged, generated
+from data_peers import DEVIATION, MEAN, Files, albumentations_pipeline, peer_loader, torchvision_pipeline
+from data_waiting import waiting_rows
+from reporting import Row, Table, report
 
 import mtvision as mtv
-from mtvision.data.loading.training_reader import prepare_worker
 
-Item = tuple[Any, Any, Any]
-_COLOURS = {"brightness": 0.2, "contrast": 0.2, "saturation": 0.2, "hue": 0.02}
-
-
-class Files(Dataset[Item]):
-    """Image, mask and boxes of each file, through a function; what every pipeline outside of mtvision shares."""
-
-    def __init__(self, data: mtv.data.VOC, transform: Callable[[Path, Path, np.ndarray, list[int]], Item]) -> None:
-        self.data, self.transform = data, transform
-        self.names = data.image_ids
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def __getitem__(self, index: int) -> Item:
-        root, name = self.data.root, self.names[index]
-        boxes, labels = read_xml(root / "Annotations" / f"{name}.xml")
-        image, mask = root / "JPEGImages" / f"{name}.jpg", root / "SegmentationClass" / f"{name}.png"
-        return self.transform(image, mask, boxes, labels)
+PEER = "torchvision v2"
+WANTED = {"mtvision": 3, "mtvision cached": 8}
+"""Images a second in multiples of the peer's that each row is to reach."""
 
 
-def read_xml(path: Path) -> tuple[np.ndarray, list[int]]:
-    objects = ElementTree.parse(path).getroot().findall("object")
-    edges = ("xmin", "ymin", "xmax", "ymax")
-    boxes = [[float(each.findtext(f"bndbox/{edge}", "0")) for edge in edges] for each in objects]
-    array = np.array(boxes, dtype=np.float32).reshape(-1, 4)
-    array[:, :2] -= 1
-    return array, [0] * len(objects)
+class Settings(NamedTuple):
+    """What is measured; see ``--help``."""
+
+    root: Path | None = None
+    enlarge: bool = False
+    images: int = 128
+    size: int = 256
+    batch: int = 16
+    level: str = "heavy"
+    workers: tuple[int, ...] = (0, 1, 2)
+    repeats: int = 5
+    backbone: str = "resnet18"
+    step_images: int = 64
+    epochs: int = 3
+    device: str = "cpu"
 
 
-def torchvision_pipeline(size: int, level: str) -> Callable[[Path, Path, np.ndarray, list[int]], Item]:
-    from torchvision import io, tv_tensors
-    from torchvision.transforms import v2
+def main(settings: Settings, output: Path | None = None) -> list[Table]:
+    """Print and return a table of loading and, if there are numbers of workers above 0, one of waiting."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = mtv.data.VOC(_root(settings, Path(folder) / "devkit"), "train")
+        if len(data) < 2 * settings.batch:
+            raise SystemExit(f"{len(data)} images are too few: at least two batches of {settings.batch} are needed")
+        tables = [loading_table(data, settings)]
+        workers = [number for number in settings.workers if number > 0]
+        if workers:
+            tables.append(waiting_table(data, settings, workers, Path(folder) / "cache"))
+    report("data", tables, output)
+    return tables
 
-    geometry = [v2.RandomAffine(15, (0.1, 0.1), (0.8, 1.2), (-5, 5, -5, 5), fill={tv_tensors.Mask: 255, "others": 0})]
-    transform = v2.Compose(
-        [
-            v2.Resize((size, size), antialias=True),
-            v2.RandomHorizontalFlip(),
-            *([v2.RandomApply(geometry, 0.8)] if level == "heavy" else []),
-            v2.RandomApply([v2.ColorJitter(**_COLOURS)], 0.8),
-            v2.ClampBoundingBoxes(),
-            v2.SanitizeBoundingBoxes(),
-            v2.ToDtype({tv_tensors.Image: torch.float32, tv_tensors.Mask: torch.int64, "others": None}, scale=True),
-            v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
-        ]
+
+def _root(settings: Settings, folder: Path) -> Path:
+    if settings.root is None:
+        return generated(folder, settings.images)
+    return enlarged(settings.root, folder) if settings.enlarge else settings.root
+
+
+def loading_table(data: mtv.data.VOC, settings: Settings) -> Table:
+    with one_thread():
+        rows = [row for workers in settings.workers for row in compare(data, settings, workers)]
+    notes = []
+    for name, wanted in WANTED.items():
+        ratios = [f"{row['x torchvision (wall)']:.2f}" for row in rows if row["pipeline"] == name]
+        numbers = ", ".join(map(str, settings.workers))
+        notes.append(f"Wanted: '{name}' at least {wanted} x {PEER}; found {', '.join(ratios)} (workers: {numbers}).")
+    source = "generated images" if settings.root is None else "images"
+    title = f"Loading: {len(data)} {source} to {settings.size} px, batches of {settings.batch}, '{settings.level}'"
+    return Table(f"{title}, median of {settings.repeats}, one thread a process", rows, notes)
+
+
+def waiting_table(data: mtv.data.VOC, settings: Settings, workers: list[int], cache: Path) -> Table:
+    config = _config(settings, 0).replace(
+        {"model.backbone": settings.backbone, "model.dropout_rate": 0.0, "system.device": settings.device}
     )
-
-    def read(image: Path, mask: Path, boxes: np.ndarray, labels: list[int]) -> Item:
-        picture = tv_tensors.Image(io.decode_image(str(image), mode="RGB"))
-        sample = {
-            "image": picture,
-            "mask": tv_tensors.Mask(torch.from_numpy(np.array(Image.open(mask)))),
-            "boxes": tv_tensors.BoundingBoxes(torch.from_numpy(boxes), format="XYXY", canvas_size=picture.shape[1:]),
-            "labels": torch.tensor(labels),
-        }
-        result = transform(sample)
-        return result["image"], result["mask"], result["boxes"]
-
-    return read
+    few = data[: settings.step_images]
+    rows = waiting_rows(config, few, workers, settings.epochs, cache)
+    steps = len(mtv.build_loader(config, few, training=True))
+    title = f"Waiting: {settings.backbone}, {settings.size} px, {steps} steps an epoch, epochs 2 to {settings.epochs}"
+    note = "Wanted: no waiting beyond the first batch of an epoch."
+    return Table(f"{title}, {settings.device}, {torch.get_num_threads()} threads", rows, [note])
 
 
-def albumentations_pipeline(size: int, level: str) -> Callable[[Path, Path, np.ndarray, list[int]], Item]:
-    import albumentations
-
-    shear, shift = {"x": (-5, 5), "y": (-5, 5)}, {"x": (-0.1, 0.1), "y": (-0.1, 0.1)}
-    affine = albumentations.Affine(
-        scale=(0.8, 1.2), translate_percent=shift, rotate=(-15, 15), shear=shear, fill_mask=255, p=0.8
-    )
-    colours = {name: (1 - limit, 1 + limit) if name != "hue" else (-limit, limit) for name, limit in _COLOURS.items()}
-    transform = albumentations.Compose(
-        [
-            albumentations.Resize(size, size),
-            albumentations.HorizontalFlip(p=0.5),
-            *([affine] if level == "heavy" else []),
-            albumentations.ColorJitter(**colours, p=0.8),
-            albumentations.Normalize(),
-        ],
-        bbox_params=albumentations.BboxParams(format="pascal_voc", label_fields=["labels"], clip=True, min_width=1),
-    )
-
-    def read(image: Path, mask: Path, boxes: np.ndarray, labels: list[int]) -> Item:
-        picture = cv2.cvtColor(cv2.imread(str(image)), cv2.COLOR_BGR2RGB)
-        result = transform(image=picture, mask=np.array(Image.open(mask)), bboxes=boxes, labels=labels)
-        tensor = torch.from_numpy(result["image"].transpose(2, 0, 1))
-        return tensor, torch.from_numpy(result["mask"].astype(np.int64)), torch.from_numpy(np.array(result["bboxes"]))
-
-    return read
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Work with one thread a process, of torch and of OpenCV."""
+    threads, of_opencv = torch.get_num_threads(), cv2.getNumThreads()
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        cv2.setNumThreads(of_opencv)
 
 
-def joined(items: list[Item]) -> Item:
-    images, masks, boxes = zip(*items, strict=True)
-    return torch.stack(images), torch.stack(masks), list(boxes)
+def compare(data: mtv.data.VOC, settings: Settings, workers: int) -> list[Row]:
+    """Return images a second of each pipeline with a number of workers, and the ratio to torchvision's."""
+    with tempfile.TemporaryDirectory() as folder:
+        config = mtv.Config(data={"image_size": settings.size, "num_workers": workers, "cache": folder})
+        began = time.perf_counter()
+        mtv.build_loader(config, data, training=True)
+        writing = len(data) / (time.perf_counter() - began)
+        runs = pipelines(data, settings, workers, Path(folder))
+        images = {name: run() for name, run in runs.items()}  # also warms up: files in the page cache, workers started
+        check(images)
+        seconds = measured(runs, settings.repeats, warm_up=0)
+    peer = seconds[PEER]
+    rows = [_row(name, workers, images[name], value, peer) for name, value in seconds.items()]
+    cold: Row = {
+        "pipeline": "writing the cache",
+        "workers": workers,
+        "images/s": writing,
+        "x torchvision (wall)": writing * peer.wall / images[PEER],
+        "x torchvision (CPU)": None,
+    }
+    return [*rows, cold]
 
 
-def peer_loader(files: Files, batch: int, workers: int) -> DataLoader[Item]:
-    options: dict[str, Any] = {"num_workers": workers, "persistent_workers": workers > 0}
-    return DataLoader(
-        files, batch, shuffle=True, drop_last=True, collate_fn=joined, worker_init_fn=prepare_worker, **options
-    )
+def _row(name: str, workers: int, images: int, seconds: Seconds, peer: Seconds) -> Row:
+    return {
+        "pipeline": name,
+        "workers": workers,
+        "images/s": images / seconds.wall,
+        "x torchvision (wall)": peer.wall / seconds.wall,
+        "x torchvision (CPU)": peer.cpu / seconds.cpu if workers == 0 else None,  # that of workers is not counted
+    }
 
 
-def own_loader(config: mtv.Config, data: mtv.data.VOC) -> Iterable[Any]:
-    return mtv.build_loader(config, data, training=True)
+def check(images: dict[str, int]) -> None:
+    """Leave if some pipeline gives another number of images than the peer."""
+    for name, number in images.items():
+        if number != images[PEER]:
+            raise SystemExit(
+                f"'{name}' gives {number} images an epoch, {PEER} {images[PEER]}: that is not the same work"
+            )
 
 
-def to_float(batches: Iterable[mtv.Batch]) -> int:
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-    number = 0
-    for batch in batches:
-        number += len((batch.images.float() / 255 - mean) / std)
-    return number
-
-
-def count(batches: Iterable[Any]) -> int:
-    return sum(len(batch.images if isinstance(batch, mtv.Batch) else batch[0]) for batch in batches)
-
-
-def measured(epoch: Callable[[], int]) -> tuple[float, float]:
-    """Return images a wall second and a CPU second of one epoch, of this process."""
-    began, used = time.perf_counter(), _cpu_seconds()
-    images = epoch()
-    return images / (time.perf_counter() - began), images / max(_cpu_seconds() - used, 1e-9)
-
-
-def _cpu_seconds() -> float:
-    own = resource.getrusage(resource.RUSAGE_SELF)
-    return own.ru_utime + own.ru_stime
-
-
-def pipelines(
-    data: mtv.data.VOC, options: argparse.Namespace, workers: int, cache: Path
-) -> dict[str, Callable[[], int]]:
-    """Return an epoch of each pipeline."""
-    size, level, batch = options.size, options.level, options.batch
-    config = mtv.Config(
-        training={"batch_size": batch},
-        data={"image_size": size, "augmentation_level": level, "num_workers": workers},
-    )
-    own, cached = own_loader(config, data), own_loader(config.replace({"data.cache": str(cache)}), data)
+def pipelines(data: mtv.data.VOC, settings: Settings, workers: int, cache: Path) -> dict[str, Callable[[], int]]:
+    """Return an epoch of each pipeline; it returns how many images it gave."""
+    size, level, batch = settings.size, settings.level, settings.batch
+    config = _config(settings, workers)
+    own = mtv.build_loader(config, data, training=True)
+    cached = mtv.build_loader(config.replace({"data.cache": str(cache)}), data, training=True)
     peers = {
-        "torchvision v2": peer_loader(Files(data, torchvision_pipeline(size, level)), batch, workers),
+        PEER: peer_loader(Files(data, torchvision_pipeline(size, level)), batch, workers),
         "albumentations": peer_loader(Files(data, albumentations_pipeline(size, level)), batch, workers),
     }
-    found: dict[str, Callable[[], int]] = {name: partial(count, loader) for name, loader in peers.items()}
-    found["mtvision"] = lambda: count(own)
-    found["mtvision, to float"] = lambda: to_float(own)
-    found["mtvision cached"] = lambda: count(cached)
-    found["mtvision cached, to float"] = lambda: to_float(cached)
+    found: dict[str, Callable[[], int]] = {
+        name: partial(count, loader, size, torch.float32) for name, loader in peers.items()
+    }
+    found["mtvision"] = partial(count, own, size, torch.uint8)
+    found["mtvision, to float"] = lambda: count(to_float(own), size, torch.float32)
+    found["mtvision cached"] = partial(count, cached, size, torch.uint8)
+    found["mtvision cached, to float"] = lambda: count(to_float(cached), size, torch.float32)
     return found
 
 
-def compare(data: mtv.data.VOC, options: argparse.Namespace, workers: int) -> dict[str, dict[str, float]]:
-    """Return images a second of each pipeline with a number of workers, and the ratio to torchvision's."""
-    with tempfile.TemporaryDirectory() as folder:
-        config = mtv.Config(data={"image_size": options.size, "num_workers": workers, "cache": folder})
-        began = time.perf_counter()
-        own_loader(config, data)
-        cold = len(data) / (time.perf_counter() - began)
-        runs = pipelines(data, options, workers, Path(folder))
-        speeds: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
-        for run in runs.values():
-            run()  # warm: files in the page cache, workers started
-        for _ in range(options.repeats):
-            for name, run in runs.items():
-                speeds[name].append(measured(run))
-    wall = {name: statistics.median(each[0] for each in values) for name, values in speeds.items()}
-    cpu = {name: statistics.median(each[1] for each in values) for name, values in speeds.items()}
-    rows = {
-        name: {
-            "images/s": wall[name],
-            "x torchvision": wall[name] / wall["torchvision v2"],
-            "x torchvision (CPU)": cpu[name] / cpu["torchvision v2"] if workers == 0 else float("nan"),
-        }
-        for name in runs
-    }
-    return {**rows, "writing the cache": {"images/s": cold, "x torchvision": cold / wall["torchvision v2"]}}
-
-
-def enlarged(source: Path, folder: Path, size: tuple[int, int]) -> Path:
-    """Copy a VOC folder with all images, masks and boxes at one size (width, height), as Pascal VOC's own are."""
-    shutil.copytree(source, folder)
-    for path in (folder / "JPEGImages").glob("*.jpg"):
-        Image.open(path).convert("RGB").resize(size).save(path, quality=90)
-    for name in ("SegmentationClass", "SegmentationObject"):
-        for path in (folder / name).glob("*.png"):
-            Image.open(path).resize(size, Image.Resampling.NEAREST).save(path)
-    for path in (folder / "Annotations").glob("*.xml"):
-        _rescale_xml(path, size)
-    return folder
-
-
-def _rescale_xml(path: Path, size: tuple[int, int]) -> None:
-    tree = ElementTree.parse(path)
-    root = tree.getroot()
-    old = [int(root.findtext(f"size/{side}", "1")) for side in ("width", "height")]
-    for element in root.findall("object"):
-        values = {}
-        for edge in ("xmin", "ymin", "xmax", "ymax"):
-            axis = "xy".index(edge[0])
-            values[edge] = min(
-                max(round(float(element.findtext(f"bndbox/{edge}", "1")) * size[axis] / old[axis]), 1), size[axis]
-            )
-        if values["xmax"] <= values["xmin"] or values["ymax"] <= values["ymin"]:
-            root.remove(element)
-            continue
-        for edge, value in values.items():
-            element.find(f"bndbox/{edge}").text = str(value)  # type: ignore[union-attr]
-    tree.write(path)
-
-
-def report(results: Mapping[int, Mapping[str, Mapping[str, float]]]) -> None:
-    for workers, rows in results.items():
-        print(f"\n{workers} workers{'':<20} images/s   x torchvision   the same in CPU seconds")
-        for name, row in rows.items():
-            cpu = row.get("x torchvision (CPU)", float("nan"))
-            print(f"  {name:<28} {row['images/s']:7.0f} {row['x torchvision']:13.2f} {cpu:17.2f}".replace("nan", "   "))
-
-
-def main(options: argparse.Namespace) -> dict[int, dict[str, dict[str, float]]]:
-    torch.set_num_threads(1)
-    cv2.setNumThreads(0)
-    with tempfile.TemporaryDirectory() as folder:
-        root = enlarged(options.root, Path(folder) / "devkit", (500, 375)) if options.enlarge else options.root
-        data = mtv.data.VOC(root, "train")
-        print(f"{len(data)} images -> {options.size} px, batches of {options.batch}, '{options.level}'")
-        results = {workers: compare(data, options, workers) for workers in options.workers}
-    report(results)
-    if options.output is not None:
-        options.output.write_text(json.dumps(results, indent=1))
-    return results
-
-
-def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--root", type=Path, required=True, help="folder in VOC's layout, every image with both annotations"
+def _config(settings: Settings, workers: int) -> mtv.Config:
+    return mtv.Config(
+        training={"batch_size": settings.batch},
+        data={"image_size": settings.size, "augmentation_level": settings.level, "num_workers": workers},
     )
+
+
+def to_float(batches: Iterable[mtv.Batch]) -> Iterator[tuple[Any, Any]]:
+    """Yield normalised images and masks."""
+    mean, deviation = (torch.tensor(values).view(3, 1, 1) for values in (MEAN, DEVIATION))
+    for batch in batches:
+        yield (batch.images.float() / 255 - mean) / deviation, batch.targets["seg"]
+
+
+def count(batches: Iterable[Any], size: int, kind: torch.dtype) -> int:
+    """Return the number of images; leave where images or masks are not what every pipeline is to give."""
+    number = 0
+    for batch in batches:
+        images, masks = (batch.images, batch.targets["seg"]) if isinstance(batch, mtv.Batch) else batch[:2]
+        shape = (len(images), 3, size, size)
+        if images.shape != shape or images.dtype != kind or masks.shape != (len(images), size, size):
+            raise SystemExit(f"expected {kind} {shape} with masks, got {images.dtype} {tuple(images.shape)}")
+        number += len(images)
+    return number
+
+
+def parsed(arguments: list[str] | None = None) -> tuple[Settings, Path | None]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = Settings()
+    parser.add_argument("--root", type=Path, help="folder in VOC's layout, every image with both annotations")
     parser.add_argument("--enlarge", action="store_true", help="bring all images to 500 x 375 first, VOC's usual size")
-    parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--level", choices=["basic", "heavy"], default="heavy")
-    parser.add_argument("--workers", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--output", type=Path)
-    return parser.parse_args(arguments)
+    parser.add_argument("--images", type=int, default=default.images, help="how many are generated without --root")
+    parser.add_argument("--size", type=int, default=default.size)
+    parser.add_argument("--batch", type=int, default=default.batch)
+    parser.add_argument("--level", choices=["basic", "heavy"], default=default.level)
+    parser.add_argument("--workers", type=int, nargs="+", default=default.workers)
+    parser.add_argument("--repeats", type=int, default=default.repeats)
+    parser.add_argument("--backbone", default=default.backbone, help="of the model that waits")
+    parser.add_argument("--step-images", type=int, default=default.step_images, help="of an epoch of that model")
+    parser.add_argument("--epochs", type=int, default=default.epochs, help="of that model; the first is not counted")
+    parser.add_argument("--device", default=default.device, help="of that model")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the tables here too, as JSON")
+    options = vars(parser.parse_args(arguments))
+    if options["enlarge"] and options["root"] is None:
+        parser.error("--enlarge needs --root: generated images have that size already")
+    if options["epochs"] < 2:
+        parser.error("--epochs must be at least 2: the first is not counted")
+    output = options.pop("output")
+    return Settings(**{**options, "workers": tuple(options["workers"])}), output
 
 
 if __name__ == "__main__":
-    main(parsed())
+    main(*parsed())

@@ -1,25 +1,25 @@
 """What each head costs on one backbone: parameters, multiply-adds, and time in multiples of the bare backbone's.
 
-    python benchmarks/heads.py [--size 256] [--batch 8] [--repeats 7] [--heads fcn retinanet] [--json heads.json]
+    python benchmarks/heads.py [--size 256] [--batch 8] [--repeats 7] [--heads fcn retinanet]
+                               [--backbone resnet18] [--output FILE]
 
 Each head comes with the neck that it names and is otherwise built by the config's defaults. Parameters and
 multiply-adds (of convolutions and matrix products, forward, one image) are what head and neck add to the backbone's. A
 training step is forward, loss, backward and an SGD update; inference is forward and postprocess. The variants take
-turns, so that whatever else the machine does hits all of them; CPU seconds of the process are counted, and the median
-of each variant is divided by the backbone's.
+turns, so that whatever else the machine does hits all of them; the median of each variant is divided by the backbone's,
+in CPU seconds of the process and in those of the clock.
 
 The detectors are untrained, so what scores above their threshold means nothing. It is 0 here: suppression has as much
 to do as it can have, for all of them alike, and more than in use.
 """
 
 import argparse
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
-from common import backbone_step, bare_backbone, median_seconds, model_step
+from common import Seconds, backbone_step, bare_backbone, measured, model_step
+from reporting import Row, Table, report
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -29,38 +29,23 @@ ALONE = "backbone alone"
 HEADS = {"segmentation_head": mtv.SEGMENTATION_HEADS, "detection_head": mtv.DETECTION_HEADS}
 
 
-@dataclass(frozen=True)
-class Row:
-    """One variant: what it adds to the backbone (whose own row has its own size), and CPU seconds a batch."""
-
-    name: str
-    parameters: int
-    multiply_adds: int
-    train_seconds: float
-    inference_seconds: float
-    train_ratio: float
-    inference_ratio: float
-
-
 def main(
     size: int = 256,
     batch: int = 8,
     repeats: int = 7,
     heads: Sequence[str] | None = None,
     backbone: str = "resnet18",
-    json_file: Path | None = None,
+    output: Path | None = None,
 ) -> list[Row]:
+    """Print and return a row for the bare backbone, whose sizes are its own, and one for each head."""
     images = torch.randint(0, 256, (batch, 3, size, size), dtype=torch.uint8)
     models, refusals = build_models(backbone, heads)
     if not models:
         raise mtv.ConfigError(list(refusals.values()))
-    rows = measure(models, images, repeats)
+    rows = head_rows(models, images, repeats)
     title = f"{backbone}, {size} x {size}, batch {batch}, median of {repeats}, {torch.get_num_threads()} threads"
-    print_table(title, rows, refusals)
-    if json_file is not None:
-        values = [asdict(row) for row in rows]
-        content = {"title": title, "torch": torch.__version__, "rows": values, "left_out": refusals}
-        json_file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    notes = [f"Left out: {name}: {sentence}" for name, sentence in refusals.items()]
+    report("heads", [Table(title, rows, notes)], output)
     return rows
 
 
@@ -80,26 +65,32 @@ def build_models(backbone: str, heads: Sequence[str] | None) -> tuple[dict[str, 
     return models, refusals
 
 
-def measure(models: Mapping[str, mtv.MultiTaskModel], images: Tensor, repeats: int) -> list[Row]:
-    """Return a row for the bare backbone and one for each model."""
+def head_rows(models: Mapping[str, mtv.MultiTaskModel], images: Tensor, repeats: int) -> list[Row]:
     bare = bare_backbone(next(iter(models.values())))
     training = {name: model_step(model, images) for name, model in models.items()}
-    train_seconds = median_seconds({ALONE: backbone_step(bare, images), **training}, repeats)
-    inference = {name: inference_step(model, images) for name, model in models.items()}
-    inference_seconds = median_seconds({ALONE: lambda: forward(bare, images), **inference}, repeats)
-    sizes = {name: count_size(model, images[:1]) - count_size(bare, images[:1]) for name, model in models.items()}
+    train = measured({ALONE: backbone_step(bare, images), **training}, repeats)
+    running = {name: inference_step(model, images) for name, model in models.items()}
+    inference = measured({ALONE: lambda: forward(bare, images), **running}, repeats)
+    of_backbone = count_size(bare, images[:1])
+    sizes = {name: count_size(model, images[:1]) - of_backbone for name, model in models.items()}
     return [
-        Row(
-            name,
-            int(size[0]),
-            int(size[1]),
-            train_seconds[name],
-            inference_seconds[name],
-            train_seconds[name] / train_seconds[ALONE],
-            inference_seconds[name] / inference_seconds[ALONE],
-        )
-        for name, size in {ALONE: count_size(bare, images[:1]), **sizes}.items()
+        {
+            "head": name,
+            "parameters": int(size[0]),
+            "multiply-adds": int(size[1]),
+            **_times("train step", train[name], train[ALONE]),
+            **_times("inference", inference[name], inference[ALONE]),
+        }
+        for name, size in {ALONE: of_backbone, **sizes}.items()
     ]
+
+
+def _times(what: str, seconds: Seconds, alone: Seconds) -> dict[str, float]:
+    return {
+        f"{what}, CPU s": seconds.cpu,
+        f"{what}, x backbone (CPU)": seconds.cpu / alone.cpu,
+        f"{what}, x backbone (wall)": seconds.wall / alone.wall,
+    }
 
 
 def inference_step(model: mtv.MultiTaskModel, images: Tensor) -> Callable[[], object]:
@@ -120,17 +111,6 @@ def count_size(network: nn.Module, image: Tensor) -> Tensor:
     return torch.tensor([sum(p.numel() for p in network.parameters()), counter.get_total_flops() // 2])
 
 
-def print_table(title: str, rows: Sequence[Row], refusals: dict[str, str]) -> None:
-    print(title)
-    print(f"{'':<28}{'parameters':>12}{'multiply-adds':>15}{'train step':>13}{'inference':>12}")
-    for row in rows:
-        sizes = f"{row.parameters / 1e6:10.2f} M{row.multiply_adds / 1e9:13.2f} G"
-        print(f"{row.name:<28}{sizes}{row.train_ratio:11.2f} x{row.inference_ratio:10.2f} x")
-    print(f"1 x: {rows[0].train_seconds:.3f} and {rows[0].inference_seconds:.3f} CPU s a batch")
-    for name, sentence in refusals.items():
-        print(f"left out: {name}: {sentence}")
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", type=int, default=256)
@@ -140,6 +120,5 @@ if __name__ == "__main__":
         "--heads", nargs="+", choices=sorted({name for registry in HEADS.values() for name in registry})
     )
     parser.add_argument("--backbone", default="resnet18")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here too")
-    options = parser.parse_args()
-    main(options.size, options.batch, options.repeats, options.heads, options.backbone, options.json)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the rows here too, as JSON")
+    main(**vars(parser.parse_args()))

@@ -1,22 +1,25 @@
 """Seconds to score detections: COCO's protocol here against torchmetrics with its two back ends, on the same boxes.
 
     python benchmarks/metrics.py [--images 1449] [--detections 100] [--classes 20] [--repeats 3] [--per-class]
+                                 [--output FILE]
 
 Every program gets the same generated boxes, image by image in batches of 16, and gives the twelve numbers of COCO's
-summary. Ours gives them for each class as well; theirs only with ``--per-class``, which makes them slower. Seconds are
-CPU seconds, medians of turns taken one after another. The largest difference of any of the twelve numbers is told.
+summary. Ours gives them for each class as well; theirs only with ``--per-class``, which makes them slower. The programs
+take turns; medians are told, and the largest difference of any of the twelve numbers. Where one differs by more than
+1e-4, the work was not the same.
 """
 
 import argparse
-import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from common import median_seconds
+from common import measured
+from reporting import Row, Table, report
 from torch import Tensor
 from torchmetrics.detection import MeanAveragePrecision
 
@@ -25,7 +28,9 @@ from mtvision.types import DetectionPrediction, DetectionTarget
 
 BATCH = 16
 BACKENDS = ("pycocotools", "faster_coco_eval")
-OURS = "mtvision, coco"
+OURS, REFERENCE = "mtvision, coco", "torchmetrics, pycocotools"
+WANTED = 10
+TOLERANCE = 1e-4
 NAMES_OF_TORCHMETRICS = {
     **{"ap": "map", "ap50": "map_50", "ap75": "map_75"},
     **{f"ap_{size}": f"map_{size}" for size in ("small", "medium", "large")},
@@ -44,46 +49,62 @@ class Boxes(NamedTuple):
 
 
 def main(
-    *,
     images: int = 1449,
     detections: int = 100,
     classes: int = 20,
     repeats: int = 3,
     per_class: bool = False,
-    json_file: Path | None = None,
-) -> dict[str, dict[str, float]]:
-    """Print and return a row a program: seconds, how many times ours, and the largest difference from ours."""
-    boxes = make_boxes(images, detections, classes)
-    rows = detection_table(boxes, classes, repeats=repeats, per_class=per_class)
-    print(f"{images} images x {detections} detections x {classes} classes, CPU seconds, median of {repeats}")
-    print(f"{'':32}{'seconds':>10}{'x ours':>10}{'difference':>12}")
-    for name, row in rows.items():
-        difference = f"{row['difference']:.0e}" if "difference" in row else ""
-        print(f"{name:32}{row['seconds']:10.2f}{row['ratio']:10.1f}{difference:>12}")
-    if json_file is not None:
-        json_file.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+    output: Path | None = None,
+) -> list[Row]:
+    """Print and return a row for each program."""
+    backends = [backend for backend in BACKENDS if find_spec(backend)]
+    rows = detection_rows(make_boxes(images, detections, classes), classes, backends, repeats, per_class)
+    notes = [
+        f"Left out: torchmetrics with {backend}; pip install {backend}"
+        for backend in BACKENDS
+        if backend not in backends
+    ]
+    notes += [
+        f"Wanted: {REFERENCE} at least {WANTED} x our CPU seconds; found {row['x ours (CPU)']:.1f}."
+        for row in rows
+        if row["program"] == REFERENCE
+    ]
+    kinds = "by class" if per_class else "torchmetrics not by class"
+    title = f"{images} images x {detections} detections x {classes} classes, {kinds}, median of {repeats}"
+    report("metrics", [Table(title, rows, notes)], output, "pycocotools", "faster-coco-eval")
     return rows
 
 
-def detection_table(boxes: Boxes, classes: int, *, repeats: int, per_class: bool) -> dict[str, dict[str, float]]:
-    """Return seconds, ratio to COCO's protocol here, and the largest difference where the numbers are the same."""
+def detection_rows(boxes: Boxes, classes: int, backends: Sequence[str], repeats: int, per_class: bool) -> list[Row]:
+    """Return seconds, ratios to COCO's protocol here, and the largest difference where the numbers are the same."""
     found: dict[str, dict[str, float]] = {}
 
     def kept(name: str, score: Callable[[], dict[str, float]]) -> Callable[[], None]:
         return lambda: found.update({name: score()})
 
-    programs = {
-        f"mtvision, {name}": kept(f"mtvision, {name}", ours(name, boxes, classes)) for name in DETECTION_PROTOCOLS
-    }
-    for backend in BACKENDS:
-        name = f"torchmetrics, {backend}"
-        programs[name] = kept(name, theirs(backend, boxes, per_class))
-    seconds = median_seconds(programs, repeats)
-    rows = {name: {"seconds": value, "ratio": value / seconds[OURS]} for name, value in seconds.items()}
-    for name in rows:
-        if name.startswith("torchmetrics"):
-            rows[name]["difference"] = largest_difference(found[OURS], found[name])
-    return rows
+    own = {f"mtvision, {name}": ours(name, boxes, classes) for name in DETECTION_PROTOCOLS}
+    others = {f"torchmetrics, {backend}": theirs(backend, boxes, per_class) for backend in backends}
+    seconds = measured({name: kept(name, score) for name, score in {**own, **others}.items()}, repeats)
+    differences = {name: largest_difference(found[OURS], found[name]) for name in others}
+    check(differences)
+    return [
+        {
+            "program": name,
+            "CPU s": value.cpu,
+            "wall s": value.wall,
+            "x ours (CPU)": value.cpu / seconds[OURS].cpu,
+            "x ours (wall)": value.wall / seconds[OURS].wall,
+            "largest difference": differences.get(name),
+        }
+        for name, value in seconds.items()
+    ]
+
+
+def check(differences: Mapping[str, float]) -> None:
+    """Leave if a program gives other numbers."""
+    for name, difference in differences.items():
+        if not difference <= TOLERANCE:
+            raise SystemExit(f"{name} and ours do not agree: they differ by up to {difference:.1g}")
 
 
 def ours(protocol: str, boxes: Boxes, classes: int) -> Callable[[], dict[str, float]]:
@@ -165,13 +186,5 @@ if __name__ == "__main__":
     parser.add_argument("--classes", type=int, default=20)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--per-class", action="store_true", help="per-class numbers from torchmetrics as well")
-    parser.add_argument("--output", type=Path, help="JSON file for the rows")
-    options = parser.parse_args()
-    main(
-        images=options.images,
-        detections=options.detections,
-        classes=options.classes,
-        repeats=options.repeats,
-        per_class=options.per_class,
-        json_file=options.output,
-    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the rows here too, as JSON")
+    main(**vars(parser.parse_args()))

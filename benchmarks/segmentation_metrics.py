@@ -1,64 +1,102 @@
 """What it costs to score masks: ours against a bare bincount and against torchmetrics, in one run.
 
     python benchmarks/segmentation_metrics.py [--images 1449] [--distinct 32] [--height 375] [--width 500]
-                                              [--classes 21]
+                                              [--classes 21] [--repeats 3] [--output FILE]
 
 The masks are blocks of random classes with 5 % void pixels, and predictions of which 30 % of the blocks are wrong;
-``--distinct`` of them are made and scored again and again. The three that count the same take turns, image by image, so
-that whatever else the machine does hits all of them; what they counted is compared, else the work was not the same.
-Boundary IoU is timed beside them: nothing else here counts it.
+``--distinct`` of them are made and scored again and again. The programs take turns, image by image, so that whatever
+else the machine does hits all of them; medians of whole passes are told. What those counted that count the same is
+compared, else the work was not the same. Boundary IoU is timed beside them: nothing else here counts it.
 """
 
 import argparse
+import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeAlias
 
 import torch
+from common import Seconds
+from reporting import Row, Table, report
 from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
 
 from mtvision.tasks.segmentation_protocols import BoundaryProtocol, StandardProtocol
 from mtvision.types import VOID
 
+BARE, OURS = "bare bincount", "standard"
+WANTED = 2
+
+Masks: TypeAlias = tuple[Tensor, Tensor]
+Step: TypeAlias = Callable[[Tensor, Tensor], object]
+
 _BLOCK = 25  # pixels
 
 
-def main(images: int, distinct: int, size: tuple[int, int], num_classes: int) -> float:
-    """Print the CPU seconds of each, and return the ratio of ours to the bare bincount."""
+def main(
+    images: int = 1449,
+    distinct: int = 32,
+    height: int = 375,
+    width: int = 500,
+    classes: int = 21,
+    repeats: int = 3,
+    output: Path | None = None,
+) -> list[Row]:
+    """Print and return a row for each program."""
     torch.set_num_threads(1)  # the CPU time of waiting threads is no work
-    masks = [make_masks(seed, size, num_classes) for seed in range(min(distinct, images))]
-    bare = torch.zeros(num_classes, num_classes, dtype=torch.int64)
-    ours, boundary = StandardProtocol(num_classes), BoundaryProtocol(num_classes)
-    theirs = MulticlassJaccardIndex(num_classes, average=None, ignore_index=VOID)
-    unchecked = MulticlassJaccardIndex(num_classes, average=None, ignore_index=VOID, validate_args=False)
-
-    def count_bare(prediction: Tensor, truth: Tensor) -> None:
-        bare.add_(bincount(prediction, truth, num_classes))
-
-    steps: dict[str, Callable[[Tensor, Tensor], object]] = {
-        "bare bincount": count_bare,
-        "standard": lambda prediction, truth: ours.update([prediction], [truth]),
+    masks = [make_masks(seed, (height, width), classes) for seed in range(min(distinct, images))]
+    bare = torch.zeros(classes, classes, dtype=torch.int64)
+    ours, boundary = StandardProtocol(classes), BoundaryProtocol(classes)
+    theirs = MulticlassJaccardIndex(classes, average=None, ignore_index=VOID)
+    unchecked = MulticlassJaccardIndex(classes, average=None, ignore_index=VOID, validate_args=False)
+    steps: dict[str, Step] = {
+        BARE: lambda prediction, truth: bare.add_(bincount(prediction, truth, classes)),
+        OURS: lambda prediction, truth: ours.update([prediction], [truth]),
         "torchmetrics": lambda prediction, truth: theirs.update(prediction[None], truth[None]),
         "torchmetrics, unchecked": lambda prediction, truth: unchecked.update(prediction[None], truth[None]),
         "boundary": lambda prediction, truth: boundary.update([prediction], [truth]),
     }
-    seconds = dict.fromkeys(steps, 0.0)
+    passes = [one_pass(steps, masks, images) for _ in range(repeats)]
+    check(ours, bare, theirs)
+    rows = rows_of(passes, images)
+    title = f"{images} masks of {width} x {height}, {classes} classes, one thread, median of {repeats}"
+    found = f"{rows[1]['x bare bincount (CPU)']:.2f}"
+    wanted = f"Wanted: '{OURS}' at most {WANTED} x the bare bincount's CPU seconds; found {found}."
+    report("segmentation_metrics", [Table(title, rows, [wanted])], output)
+    return rows
+
+
+def one_pass(steps: Mapping[str, Step], masks: Sequence[Masks], images: int) -> dict[str, Seconds]:
+    """Return the seconds that each step took for all images."""
+    names = list(steps)
+    total = dict.fromkeys(names, Seconds(0.0, 0.0))
     for index in range(images):
         prediction, truth = masks[index % len(masks)]
-        names = list(steps)
         first = index % len(names)  # whoever is first finds the masks in no cache
         for name in names[first:] + names[:first]:
-            began = time.process_time()
+            began, used = time.perf_counter(), time.process_time()
             steps[name](prediction, truth)
-            seconds[name] += time.process_time() - began
-    check(ours, bare, theirs)
-    for name, value in seconds.items():
-        print(
-            f"{name:<24} {value:8.2f} CPU s  {value / images * 1000:6.2f} ms an image  "
-            f"{value / seconds['bare bincount']:6.2f} x the bare bincount"
-        )
-    print(f"{images} masks of {size[1]} x {size[0]}, {num_classes} classes, one thread")
-    return seconds["standard"] / seconds["bare bincount"]
+            spent = time.process_time() - used, time.perf_counter() - began
+            total[name] = Seconds(total[name].cpu + spent[0], total[name].wall + spent[1])
+    return total
+
+
+def rows_of(passes: Sequence[Mapping[str, Seconds]], images: int) -> list[Row]:
+    medians = {
+        name: Seconds(*map(statistics.median, zip(*(p[name] for p in passes), strict=True))) for name in passes[0]
+    }
+    return [
+        {
+            "program": name,
+            "CPU s": seconds.cpu,
+            "wall s": seconds.wall,
+            "CPU ms an image": seconds.cpu / images * 1000,
+            "x bare bincount (CPU)": seconds.cpu / medians[BARE].cpu,
+            "x bare bincount (wall)": seconds.wall / medians[BARE].wall,
+        }
+        for name, seconds in medians.items()
+    ]
 
 
 def bincount(prediction: Tensor, truth: Tensor, num_classes: int) -> Tensor:
@@ -67,7 +105,7 @@ def bincount(prediction: Tensor, truth: Tensor, num_classes: int) -> Tensor:
     return torch.bincount(pairs.flatten(), minlength=(VOID + 1) * num_classes).view(-1, num_classes)[:num_classes]
 
 
-def make_masks(seed: int, size: tuple[int, int], num_classes: int) -> tuple[Tensor, Tensor]:
+def make_masks(seed: int, size: tuple[int, int], num_classes: int) -> Masks:
     """Return a prediction and a truth, int64 ``(H, W)``."""
     generator = torch.Generator().manual_seed(seed)
     grid = (-(-size[0] // _BLOCK), -(-size[1] // _BLOCK))
@@ -97,5 +135,6 @@ if __name__ == "__main__":
     parser.add_argument("--height", type=int, default=375)
     parser.add_argument("--width", type=int, default=500)
     parser.add_argument("--classes", type=int, default=21)
-    chosen = parser.parse_args()
-    main(chosen.images, chosen.distinct, (chosen.height, chosen.width), chosen.classes)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the rows here too, as JSON")
+    main(**vars(parser.parse_args()))

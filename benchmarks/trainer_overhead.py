@@ -1,27 +1,41 @@
 """What `Trainer.fit` costs over a plain loop that does the same: forward, loss, backward, clipping, AdamW, schedule.
 
-    python benchmarks/trainer_overhead.py [--backbone resnet18] [--size 128] [--batch 8] [--epochs 3] [--repeats 5]
+    python benchmarks/trainer_overhead.py [--backbone resnet18] [--size 128] [--batch 8] [--epochs 3] [--images 96]
+                                          [--repeats 5] [--output FILE]
 
 Both train the same model on the same batches from the same loader, without validation and without a run folder; they
-take turns, and the medians of the CPU seconds of all of it are compared, setting up included. Their weights are
-compared too: they must be the same, else the work was not.
+take turns, and the seconds of all of it are compared, setting up included: the ratio is the median of the pairs'. Their
+weights are compared too: they must be the same, else the work was not.
 """
 
 import argparse
 import statistics
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
 import torch
+from common import Seconds, measured
+from reporting import Row, Table, report
 from torch import Tensor
 
 import mtvision as mtv
 from mtvision.registries import SCHEDULES
 from mtvision.training.schedule import learning_rate
 
+PLAIN, OURS = "plain loop", "Trainer.fit"
+WANTED = 1.03
 
-def main(backbone: str, size: int, batch: int, epochs: int, images: int, repeats: int) -> float:
-    """Print and return the median ratio."""
+
+def main(
+    backbone: str = "resnet18",
+    size: int = 128,
+    batch: int = 8,
+    epochs: int = 3,
+    images: int = 96,
+    repeats: int = 5,
+    output: Path | None = None,
+) -> list[Row]:
+    """Print and return a row for each of the two."""
     config = mtv.Config(
         system={"epochs": epochs, "device": "cpu"},
         model={"backbone": backbone, "dropout_rate": 0.0},
@@ -31,28 +45,42 @@ def main(backbone: str, size: int, batch: int, epochs: int, images: int, repeats
     data = mtv.build_dataset(config, "train")
     samples = [data[index] for index in range(len(data))]  # drawn once: what is compared is not the data set
     kinds: dict[str, Callable[[], mtv.MultiTaskModel]] = {
-        "plain loop": lambda: plain_loop(config, samples, data.classes),
-        "Trainer.fit": lambda: trainer(config, samples, data.classes),
+        PLAIN: lambda: plain_loop(config, samples, data.classes),
+        OURS: lambda: trainer(config, samples, data.classes),
     }
-    weights = {name: _weights(train()) for name, train in kinds.items()}  # also warms up
-    plain, ours = weights.values()
+    check(*(_weights(train()) for train in kinds.values()))  # also warms up
+    steps = epochs * len(mtv.build_loader(config, samples, training=True))
+    rows = rows_of([measured(kinds, repeats=1, warm_up=0) for _ in range(repeats)], steps)
+    title = f"{backbone}, {size} px, batch {batch}, {steps} steps, median of {repeats}"
+    wanted = f"Wanted: at most {WANTED} x the plain loop's CPU seconds; found {rows[1]['x plain loop (CPU)']:.3f}."
+    report("trainer_overhead", [Table(title, rows, [wanted])], output)
+    return rows
+
+
+def rows_of(turns: Sequence[Mapping[str, Seconds]], steps: int) -> list[Row]:
+    """Return the medians of each, and of its ratios to the plain loop in the same turn."""
+    rows: list[Row] = []
+    for name in (PLAIN, OURS):
+        cpu = [turn[name].cpu / turn[PLAIN].cpu for turn in turns]
+        wall = [turn[name].wall / turn[PLAIN].wall for turn in turns]
+        rows.append(
+            {
+                "loop": name,
+                "CPU ms a step": statistics.median(turn[name].cpu for turn in turns) / steps * 1000,
+                "wall ms a step": statistics.median(turn[name].wall for turn in turns) / steps * 1000,
+                "x plain loop (CPU)": statistics.median(cpu),
+                "from": min(cpu),
+                "to": max(cpu),
+                "x plain loop (wall)": statistics.median(wall),
+            }
+        )
+    return rows
+
+
+def check(plain: Tensor, ours: Tensor) -> None:
+    """Leave if the two did not end with the same weights."""
     if not torch.allclose(plain, ours, rtol=1e-4, atol=1e-6):
         raise SystemExit("the two did not do the same work: their weights differ")
-    seconds: dict[str, list[float]] = {name: [] for name in kinds}
-    for _ in range(repeats):
-        for name, train in kinds.items():
-            began = time.process_time()
-            train()
-            seconds[name].append(time.process_time() - began)
-    ratios = [b / a for a, b in zip(*seconds.values(), strict=True)]
-    steps = epochs * len(mtv.build_loader(config, samples, training=True))
-    for name, values in seconds.items():
-        print(f"{name:<12} {statistics.median(values) / steps * 1000:8.2f} CPU ms a step, median of {repeats}")
-    ratio: float = statistics.median(ratios)
-    print(
-        f"ratio {ratio:.3f} (pairs from {min(ratios):.3f} to {max(ratios):.3f}); {backbone}, {size} px, batch {batch}"
-    )
-    return ratio
 
 
 def plain_loop(config: mtv.Config, samples: list[mtv.Sample], classes: mtv.Classes) -> mtv.MultiTaskModel:
@@ -94,5 +122,5 @@ if __name__ == "__main__":
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--images", type=int, default=96)
     parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-    main(options.backbone, options.size, options.batch, options.epochs, options.images, options.repeats)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the rows here too, as JSON")
+    main(**vars(parser.parse_args()))

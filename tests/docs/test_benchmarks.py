@@ -30,24 +30,26 @@ def load(monkeypatch):
 
 
 def test_heads_measures_every_head(load, tmp_path, capsys):
-    rows = load("heads").main(**SMALL, json_file=tmp_path / "heads.json")
+    rows = load("heads").main(**SMALL, output=tmp_path / "heads.json")
     wanted = [f"segmentation {name}" for name in mtv.SEGMENTATION_HEADS.names()]
     wanted += [f"detection {name}" for name in mtv.DETECTION_HEADS.names()]
-    assert [row.name for row in rows] == ["backbone alone", *wanted]
-    assert all(row.parameters > 0 and row.multiply_adds > 0 and row.inference_seconds > 0 for row in rows)
-    assert (rows[0].train_ratio, rows[0].inference_ratio) == (1, 1)
-    written = json.loads((tmp_path / "heads.json").read_text())
-    assert [row["parameters"] for row in written["rows"]] == [row.parameters for row in rows]
+    assert [row["head"] for row in rows] == ["backbone alone", *wanted]
+    assert all(row["parameters"] > 0 and row["multiply-adds"] > 0 and row["inference, CPU s"] > 0 for row in rows)
+    assert {value for column, value in rows[0].items() if "x backbone" in column} == {1}
+    for row in rows:
+        assert row["train step, x backbone (CPU)"] == row["train step, CPU s"] / rows[0]["train step, CPU s"]
+    assert json.loads((tmp_path / "heads.json").read_text())["tables"][0]["rows"] == rows
     printed = capsys.readouterr().out
     assert all(name in printed for name in wanted)
-    assert "left out" not in printed
+    assert "Left out" not in printed
 
 
 def test_heads_takes_the_named_ones_and_says_which_cannot_stand_on_the_backbone(load, capsys):
-    assert [row.name for row in load("heads").main(**SMALL, heads=["fcn"])] == ["backbone alone", "segmentation fcn"]
+    assert [row["head"] for row in load("heads").main(**SMALL, heads=["fcn"])] == ["backbone alone", "segmentation fcn"]
     vit = {**SMALL, "backbone": "test_vit"}  # one stride only
-    assert "segmentation single_scale" in [row.name for row in load("heads").main(**vit, heads=["fcn", "single_scale"])]
-    assert "left out: segmentation fcn: segmentation head 'fcn'" in capsys.readouterr().out
+    rows = load("heads").main(**vit, heads=["fcn", "single_scale"])
+    assert "segmentation single_scale" in [row["head"] for row in rows]
+    assert "Left out: segmentation fcn: segmentation head 'fcn'" in capsys.readouterr().out
     with pytest.raises(mtv.ConfigError, match="segmentation head 'fcn'"):
         load("heads").main(**vit, heads=["fcn"])
 
@@ -56,8 +58,8 @@ def test_sizes_are_what_head_and_neck_add(load):
     model = mtv.build_model({"backbone": "test_resnet", "segmentation_head": None})
     row = load("heads").main(**SMALL, heads=["fpn"])[-1]
     of_backbone = sum(p.numel() for p in model.backbone.parameters())
-    assert row.name == "detection fpn"
-    assert row.parameters == sum(p.numel() for p in model.parameters()) - of_backbone
+    assert row["head"] == "detection fpn"
+    assert row["parameters"] == sum(p.numel() for p in model.parameters()) - of_backbone
 
 
 def test_multiply_adds_are_those_of_the_formula(load):
@@ -169,6 +171,71 @@ def test_study_intervals_has_a_row_a_design(load, capsys):
     assert 0 <= float(row.split()[-4]) <= 100
 
 
-def test_segmentation_metrics_counts_the_same_three_ways(load, capsys):
-    assert load("segmentation_metrics").main(images=4, distinct=2, size=(40, 30), num_classes=5) > 0
-    assert "boundary" in capsys.readouterr().out
+def test_segmentation_metrics_counts_the_same_three_ways(load, tmp_path, capsys):
+    sizes = {"images": 4, "distinct": 2, "height": 40, "width": 30, "classes": 5, "repeats": 2}
+    rows = load("segmentation_metrics").main(**sizes, output=tmp_path / "rows.json")
+    names = ["bare bincount", "standard", "torchmetrics", "torchmetrics, unchecked", "boundary"]
+    assert [row["program"] for row in rows] == names
+    assert (rows[0]["x bare bincount (CPU)"], rows[0]["x bare bincount (wall)"]) == (1, 1)
+    assert json.loads((tmp_path / "rows.json").read_text())["tables"][0]["rows"] == rows
+    assert "Wanted: 'standard' at most 2 x" in capsys.readouterr().out
+
+
+def test_segmentation_metrics_leaves_where_the_counts_differ(load, monkeypatch):
+    module = load("segmentation_metrics")
+    monkeypatch.setattr(module, "bincount", lambda prediction, truth, classes: torch.ones(classes, classes).long())
+    with pytest.raises(SystemExit, match="bare bincount and ours did not count the same"):
+        module.main(images=1, height=40, width=30, classes=5, repeats=1)
+
+
+def test_segmentation_metrics_tells_medians_of_passes(load):
+    module = load("segmentation_metrics")
+    passes = [{"bare bincount": module.Seconds(1, 2), "standard": module.Seconds(cpu, 4)} for cpu in (9, 2, 1)]
+    first, second = module.rows_of(passes, images=10)
+    assert (first["CPU s"], first["wall s"], first["CPU ms an image"]) == (1, 2, 100)
+    assert (second["x bare bincount (CPU)"], second["x bare bincount (wall)"]) == (2, 2)
+
+
+OVERHEAD = {"backbone": "test_resnet", "size": 64, "batch": 2, "epochs": 1, "images": 4, "repeats": 1}
+
+
+def test_trainer_overhead_compares_loops_that_end_with_the_same_weights(load, tmp_path, capsys):
+    rows = load("trainer_overhead").main(**OVERHEAD, output=tmp_path / "rows.json")
+    assert [row["loop"] for row in rows] == ["plain loop", "Trainer.fit"]
+    assert {rows[0][f"x plain loop ({kind})"] for kind in ("CPU", "wall")} == {1}
+    assert rows[1]["x plain loop (CPU)"] == rows[1]["from"] == rows[1]["to"]
+    assert json.loads((tmp_path / "rows.json").read_text())["tables"][0]["rows"] == rows
+    assert "test_resnet, 64 px, batch 2, 2 steps, median of 1" in capsys.readouterr().out
+
+
+def test_trainer_overhead_leaves_where_the_weights_differ(load):
+    check = load("trainer_overhead").check
+    check(torch.ones(3), torch.ones(3) + 1e-6)
+    with pytest.raises(SystemExit, match="not do the same work: their weights differ"):
+        check(torch.ones(3), torch.ones(3) + 1e-3)
+
+
+def test_trainer_overhead_takes_the_median_of_the_pairs(load):
+    module = load("trainer_overhead")
+    turns = [
+        {"plain loop": module.Seconds(a, 1), "Trainer.fit": module.Seconds(b, 2)} for a, b in ((1, 2), (2, 2), (4, 6))
+    ]
+    ours = module.rows_of(turns, steps=2)[1]
+    assert (ours["x plain loop (CPU)"], ours["from"], ours["to"]) == (1.5, 1, 2)
+    assert (ours["x plain loop (wall)"], ours["CPU ms a step"]) == (2, 1000)
+
+
+def test_segmentation_metrics_adds_up_images_and_lets_each_program_be_first(load, monkeypatch):
+    module = load("segmentation_metrics")
+    now, order = [0.0], []
+
+    def step(name, seconds):
+        order.append(name)
+        now[0] += seconds
+
+    for clock in ("perf_counter", "process_time"):
+        monkeypatch.setattr(module.time, clock, lambda: now[0])
+    steps = {"a": lambda *masks: step("a", 1), "b": lambda *masks: step("b", 2)}
+    total = module.one_pass(steps, [(None, None)], images=3)
+    assert order == ["a", "b", "b", "a", "a", "b"]
+    assert total == {"a": (3, 3), "b": (6, 6)}
