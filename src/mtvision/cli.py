@@ -187,7 +187,7 @@ def _check_targets(json: Path | None, fix: Path | None, kinds: Sequence[str]) ->
 def _splits(root: Path, dataset: str | None, names: list[str] | None) -> dict[str, "Sequence[Sample]"]:
     """Open the splits of a data set that is given by its folder, or by a run's config."""
     from mtvision.config import Config
-    from mtvision.config_fields import parse_yaml
+    from mtvision.config_yaml import parse_yaml
     from mtvision.data.loading.loader import build_dataset
 
     if root.is_file() and dataset is not None:

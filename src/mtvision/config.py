@@ -4,10 +4,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from mtvision.config_errors import problem_sentences
-from mtvision.config_fields import parse_yaml, write_yaml
 from mtvision.config_sections import DataConfig, ModelConfig, Section, SystemConfig, TrainingConfig
 from mtvision.errors import ConfigError
 
@@ -25,10 +24,10 @@ class Config(Section):
 
     SECTIONS: ClassVar[tuple[str, ...]] = ("system", "model", "training", "data")
 
-    system: SystemConfig = SystemConfig()
-    model: ModelConfig = ModelConfig()
-    training: TrainingConfig = TrainingConfig()
-    data: DataConfig = DataConfig()
+    system: SystemConfig = Field(default_factory=SystemConfig)
+    model: ModelConfig = Field(default_factory=ModelConfig)
+    training: TrainingConfig = Field(default_factory=TrainingConfig)
+    data: DataConfig = Field(default_factory=DataConfig)
 
     def __init__(self, /, **sections: Any) -> None:
         try:
@@ -43,6 +42,8 @@ class Config(Section):
         Raises:
             ConfigError: if the file is missing or no mapping, or for any problem of its contents.
         """
+        from mtvision.config_yaml import parse_yaml
+
         content = parse_yaml(Path(path))
         for override in overrides:
             _apply_override(content, override)
@@ -57,6 +58,8 @@ class Config(Section):
 
     def save(self, path: str | Path) -> None:
         """Write `dump` as YAML."""
+        from mtvision.config_yaml import write_yaml
+
         write_yaml(self.dump(), Path(path))
 
     def replace(self, values: Mapping[str, Any]) -> "Config":
@@ -94,6 +97,8 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
     key, separator, text = override.partition("=")
     if not separator:
         raise ConfigError([f"override '{override}': expected dotted.key=value, e.g. training.lr=0.01"])
+    from mtvision.config_yaml import parse_yaml
+
     _set_dotted(content, key.strip(), parse_yaml(text))
 
 

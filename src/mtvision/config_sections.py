@@ -30,7 +30,14 @@ Count = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """A frozen group of settings that refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False, protected_namespaces=())
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        protected_namespaces=(),
+        defer_build=True,  # when the first config is made, not when mtvision is imported
+    )
 
 
 class SystemConfig(Section):
@@ -45,7 +52,9 @@ class SystemConfig(Section):
     channels_last: bool | None = Field(
         default=None, description="weights and images in the memory format NHWC; null: on a CUDA device"
     )
-    compile: bool = Field(default=False, description="compile the network with torch.compile")
+    compile: bool = Field(
+        default=False, description="compile the network, and what detection losses are made of, with torch.compile"
+    )
     sharding: Literal["none", "full"] = Field(
         default="none",
         description="full: of several processes each holds a share of weights, gradients and optimizer state (FSDP2)",
@@ -96,7 +105,7 @@ class ModelConfig(Section):
     tasks: dict[str, Annotated[Component, In(registries.TASKS)]] = Field(
         default={}, description="further tasks by name, beside seg and det"
     )
-    detections: DetectionsConfig = DetectionsConfig()
+    detections: DetectionsConfig = Field(default_factory=DetectionsConfig)
     activation: Annotated[Component, In(registries.ACTIVATIONS)] | None = Component("relu")
     init_scheme: Annotated[Component, In(registries.INITIALIZERS)] = Component("xavier")
     init_backbone: bool | None = Field(default=None, description="null: exactly when the backbone is not pretrained")

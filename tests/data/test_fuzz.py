@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from mtvision import Config
-from mtvision.config_fields import parse_yaml
+from mtvision.config_yaml import parse_yaml
 from mtvision.data import Coco, SampleDataset, Yolo
 from mtvision.data.checking.exclusion import read_exclusions
 from mtvision.data.classes import read_classes

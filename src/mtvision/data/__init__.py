@@ -1,5 +1,8 @@
 """Samples, data sets, preprocessing, augmentation and loaders; the import registers them, without image libraries."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from mtvision.data.augmentation import augment, copy_paste, mosaic  # noqa: F401 - the import fills their registries
 from mtvision.data.augmentation.mixing import Mix
 from mtvision.data.augmentation.presets import resize_only
@@ -21,12 +24,24 @@ from mtvision.data.readers.torchvision import from_torchvision
 from mtvision.data.readers.voc import VOC
 from mtvision.data.readers.yolo import Yolo
 from mtvision.data.statistics.annotation_table import AnnotationTable, annotation_table
-from mtvision.data.statistics.stats import stats
-from mtvision.data.writers.results_coco import write_coco_results, write_coco_segmentation_results
-from mtvision.data.writers.results_voc import write_voc_results
-from mtvision.data.writers.write_coco import write_coco
-from mtvision.data.writers.write_voc import write_voc
 from mtvision.types import Classes, Sample
+
+if TYPE_CHECKING:
+    from mtvision.data.statistics.stats import stats
+    from mtvision.data.writers.results_coco import write_coco_results, write_coco_segmentation_results
+    from mtvision.data.writers.results_voc import write_voc_results
+    from mtvision.data.writers.write_coco import write_coco
+    from mtvision.data.writers.write_voc import write_voc
+
+_LATE = {
+    "stats": "mtvision.data.statistics.stats",
+    "write_coco": "mtvision.data.writers.write_coco",
+    "write_coco_results": "mtvision.data.writers.results_coco",
+    "write_coco_segmentation_results": "mtvision.data.writers.results_coco",
+    "write_voc": "mtvision.data.writers.write_voc",
+    "write_voc_results": "mtvision.data.writers.results_voc",
+}
+"""What no training needs is imported when it is first asked for."""
 
 __all__ = [
     "VOC",
@@ -72,3 +87,9 @@ __all__ = [
     "write_voc",
     "write_voc_results",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATE:
+        return getattr(import_module(_LATE[name]), name)
+    raise AttributeError(f"module 'mtvision.data' has no attribute '{name}'")

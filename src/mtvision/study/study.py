@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from mtvision.config import Config
-from mtvision.config_fields import parse_yaml
+from mtvision.config_yaml import parse_yaml
 from mtvision.data.loading.loader import build_dataset
 from mtvision.errors import ConfigError
 from mtvision.study.analysis.analyze import analyze

@@ -38,7 +38,7 @@ _CONTRACT = (
     r"is in maps and in values|is taken by a standard task"
 )
 
-_PATTERNS = [(kind, re.compile(pattern)) for kind, pattern in (*_KINDS, ("contract", _CONTRACT))]
+_PATTERNS = (*_KINDS, ("contract", _CONTRACT))
 
 
 def problem_kind(sentence: str) -> str:
@@ -50,7 +50,7 @@ def problem_kind(sentence: str) -> str:
     """
     # What stands before the first colon is a file or an item: its name may hold anything.
     text = sentence.partition(": ")[2] or sentence
-    return next((kind for kind, pattern in _PATTERNS if pattern.search(text)), OTHER)
+    return next((kind for kind, pattern in _PATTERNS if re.search(pattern, text)), OTHER)
 
 
 def error_kinds() -> Iterable[str]:

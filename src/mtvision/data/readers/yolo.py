@@ -5,8 +5,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from mtvision.data.classes import classes_from_names
 from mtvision.data.readers.file_set import (
     Annotation,
@@ -24,14 +22,6 @@ from mtvision.data.readers.yolo_labels import has_polygon, read_labels
 from mtvision.errors import DataError, did_you_mean
 from mtvision.registries import DATASETS
 from mtvision.types import Classes
-
-
-class _Loader(yaml.SafeLoader):
-    """The safe loader without merges: a few lines that merge each other's merges are a gigabyte when read."""
-
-    def flatten_mapping(self, node: yaml.MappingNode) -> None:
-        if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
-            raise yaml.constructor.ConstructorError(None, None, "merging mappings by '<<' is refused", node.start_mark)
 
 
 class Yolo(FileSet):
@@ -60,7 +50,9 @@ class Yolo(FileSet):
     def __init__(self, root: str | Path, split: str, *, data: Path | None = None, masks: bool | None = None) -> None:
         folder = existing_folder(root)
         file = folder / data.expanduser() if data else _find_file(folder)
-        content = _read_yaml(file)
+        from mtvision.data.readers.yolo_yaml import read_yaml
+
+        content = read_yaml(file)
         self.split = split
         base = _base(folder, file, content)
         images = _images(folder, base, file, content, split)
@@ -118,17 +110,6 @@ def _find_file(folder: Path) -> Path:
         names = ", ".join(path.name for path in files[:8]) or "none"
         raise DataError(f"{folder}: expected a data.yaml or a single other YAML file, found {names}")
     return files[0]
-
-
-def _read_yaml(file: Path) -> Mapping[Any, Any]:
-    text = "\n".join(read_lines(file, "the YAML file"))
-    try:
-        content = yaml.load(text, Loader=_Loader)
-    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-        raise DataError(f"{file}: malformed YAML ({' '.join(str(error).split())[:200]})") from None
-    if not isinstance(content, Mapping):
-        raise DataError(f"{file}: expected the keys train, val and names, got {type(content).__name__}")
-    return content
 
 
 def _classes(file: Path, content: Mapping[Any, Any]) -> Classes:

@@ -9,8 +9,9 @@ from pydantic import Field, ValidationError, field_validator
 
 from mtvision.config import Config, as_config
 from mtvision.config_errors import problem_sentences
-from mtvision.config_fields import In, parse_yaml, write_yaml
+from mtvision.config_fields import In
 from mtvision.config_sections import Count, Positive, Section
+from mtvision.config_yaml import parse_yaml, write_yaml
 from mtvision.errors import ConfigError, did_you_mean
 from mtvision.registries import DESIGNS
 from mtvision.registry import Component

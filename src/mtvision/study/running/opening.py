@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from mtvision.config_errors import flat_differences
-from mtvision.config_fields import write_yaml
+from mtvision.config_yaml import write_yaml
 from mtvision.errors import ConfigError, did_you_mean
 from mtvision.study.planning.designs import SearchDesign
 from mtvision.study.running.claims import quiet
