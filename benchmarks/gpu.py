@@ -27,6 +27,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.data import DataLoader
 
 import mtvision as mtv
+from mtvision.training.callbacks import StepInfo
 
 MODES: dict[str, dict[str, Any]] = {
     "fp32, NCHW": {"system.channels_last": False},
@@ -66,7 +67,7 @@ class StepProfile(mtv.Callback):
         self.seen = warnings.catch_warnings(record=True)
         self.waits: list[Any] = []
 
-    def on_step_end(self, trainer: mtv.Trainer, step: mtv.StepInfo) -> None:  # noqa: ARG002 - the signature of the hook
+    def on_step_end(self, trainer: mtv.Trainer, step: StepInfo) -> None:  # noqa: ARG002 - the signature of the hook
         """Switch the looking on and off."""
         self.steps += 1
         if self.steps == _WARM:

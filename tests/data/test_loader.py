@@ -319,3 +319,24 @@ def test_a_batch_travels_with_few_tensors_and_arrives_as_it_was():
     assert all(a.dtype == b.dtype and torch.equal(a, b) for a, b in pairs)
     assert (again.image_ids, again.image_sizes, again.skipped) == (batch.image_ids, batch.image_sizes, batch.skipped)
     again.targets["det"][0]["boxes"] += 1  # is its own and can be written
+
+
+def test_a_worker_puts_batches_into_shared_memory_at_once():
+    """What is in shared memory already is not copied on its way to the main process."""
+    config = Config(
+        training={"batch_size": 4},
+        data={"dataset": {"name": "shapes", "num_images": 8, "image_size": 32}, "image_size": 32, "num_workers": 1},
+    )
+    loader = build_loader(config, build_dataset(config, "train"), training=True)
+    collate_plain, seen = loader.collate_fn, []
+
+    def noted(items):
+        batch = collate_plain(items)
+        batch.image_ids = [f"{batch.images.is_shared()} {batch.targets['seg'].is_shared()}"]
+        return batch
+
+    loader.collate_fn = noted
+    for batch in loader:
+        seen += batch.image_ids
+    assert seen == ["True True"] * 2
+    assert not collate_plain([]).images.is_shared()

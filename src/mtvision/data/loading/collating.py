@@ -1,5 +1,6 @@
 """From samples to a batch."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from mtvision.data.checking.check import annotation_name_problems
 from mtvision.data.geometry import writable_tensor
@@ -57,7 +59,7 @@ def collate_items(items: Sequence[Item]) -> Batch:
 def _images(samples: Sequence[Sample]) -> Tensor:
     """Return the images as ``(N, 3, H, W)``, each of its three planes copied once."""
     height, width = samples[0].image.shape[:2] if samples else (0, 0)
-    images = torch.empty((len(samples), 3, height, width), dtype=torch.uint8)
+    images = _empty((len(samples), 3, height, width), torch.uint8)
     for image, sample in zip(images, samples, strict=True):
         image.copy_(writable_tensor(sample.image).permute(2, 0, 1))
     return images
@@ -66,13 +68,25 @@ def _images(samples: Sequence[Sample]) -> Tensor:
 def _masks(samples: Sequence[Sample]) -> Tensor:
     """Return the masks as int64 ``(N, H, W)``, all void for a sample without."""
     height, width = samples[0].image.shape[:2] if samples else (0, 0)
-    masks = torch.empty((len(samples), height, width), dtype=torch.int64)
+    masks = _empty((len(samples), height, width), torch.int64)
     for mask, sample in zip(masks, samples, strict=True):
         if sample.mask is None:
             mask.fill_(VOID)
         else:
             mask.copy_(writable_tensor(sample.mask))
     return masks
+
+
+def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """Return memory to fill; in a worker shared memory, where a batch must go anyway, as torch's own collate does.
+
+    To copy it there later would cost time, and leave the worker's heap in pieces that are never given back.
+    """
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=dtype)
+    empty = torch.empty(0, dtype=dtype)
+    shared: Any = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
+    return empty.set_(shared).view(torch.Size(shape))
 
 
 def truths_of(originals: Sequence[Sample]) -> dict[str, list[Any]]:
