@@ -75,7 +75,6 @@ def total_loss(
     network: Callable[[Tensor], Any] | None = None,
 ) -> Callable[[], Tensor]:
     """Return the forward pass and the sum of all losses, by ``network`` where that is another form of the model."""
-
     called = model if network is None else network
 
     def loss() -> Tensor:

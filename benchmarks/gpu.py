@@ -65,13 +65,13 @@ class StepProfile(mtv.Callback):
         self.steps = 0
         self.profile = profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA], acc_events=True)
         self.seen = warnings.catch_warnings(record=True)
-        self.waits: list[Any] = []
+        self.waits: Any = []
 
     def on_step_end(self, trainer: mtv.Trainer, step: StepInfo) -> None:  # noqa: ARG002 - the signature of the hook
         """Switch the looking on and off."""
         self.steps += 1
         if self.steps == _WARM:
-            self.waits = self.seen.__enter__() or []
+            self.waits = self.seen.__enter__()
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
         elif self.steps == _WARM + 1:
@@ -148,19 +148,21 @@ def main(options: argparse.Namespace) -> list[Row]:
             )
             steps.append({"precision": name, "step ms": options.batch / step * 1000, **profiled})
             torch._dynamo.reset()
-            print(speeds[-1], steps[-1], flush=True)
+            write(options, speeds, steps)
+    return speeds
+
+
+def write(options: argparse.Namespace, speeds: list[Row], steps: list[Row]) -> None:
+    """Print and write what is known so far: a mode that takes too long does not take the others along."""
     what = f"{options.backbone}, {options.size} px, batch {options.batch}, level '{options.level}'"
-    best = {
-        kind: ceilings(torch.device("cuda"), dtype)
-        for kind, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16))
-    }
+    kinds = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    best = {kind: ceilings(torch.device("cuda"), dtype) for kind, dtype in kinds.items()}
     note = "; ".join(f"{kind}: {name} {speed / 1000:,.0f}" for kind, of in best.items() for name, speed in of.items())
     tables = [
         Table(f"Training: {what}, {options.workers} loader processes", speeds, [f"At best, TFLOP/s: {note}."]),
         Table(f"One step: {what}", steps),
     ]
     report("gpu", tables, options.output)
-    return speeds
 
 
 def operations_of_an_image(options: argparse.Namespace) -> float:
