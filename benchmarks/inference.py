@@ -2,8 +2,8 @@
 
     python benchmarks/inference.py [--size 256] [--batches 1 8] [--repeats 9] [--backbone resnet18] [--light NAME]
 
-From a decoded image, uint8 375 x 500, to what one wants of it: a class for each pixel at the image's own size, and boxes
-with scores and labels in its pixels. That is resizing to the network's input, normalising, forward, decoding,
+From a decoded image, uint8 375 x 500, to what one wants of it: a class for each pixel at the image's own size, and
+boxes with scores and labels in its pixels. That is resizing to the network's input, normalising, forward, decoding,
 suppression and resizing of the logits. Ours is ``model.predict``; the peers (``peers.py``) are called as their manuals
 do. All networks have random weights. What an untrained detector finds depends on chance and decides how much
 suppression has to do, so each detector's threshold is set to let the same number of candidates through in an image.
@@ -18,7 +18,6 @@ The second table says where our time goes.
 """
 
 import argparse
-import copy
 import importlib.util
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -230,12 +229,12 @@ def part_of(part: str, model: mtv.MultiTaskModel, images: Images) -> Callable[[]
 
 def with_shares(rows: Sequence[dict[str, Any]], batches: Sequence[int]) -> list[Row]:
     """Return the rows with each part's share of the sum."""
-    complete = [copy.copy(row) for row in rows]
+    complete = [dict(row) for row in rows]
     for batch in batches:
         whole = sum(row[f"b{batch}: wall ms"] for row in rows)
         for row in complete:
             row[f"b{batch}: share"] = row[f"b{batch}: wall ms"] / whole
-    return complete
+    return list[Row](complete)
 
 
 def _resized(image: NDArray[np.uint8], size: int) -> Tensor:

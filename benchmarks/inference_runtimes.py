@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 import mtvision as mtv
-from mtvision.suppression import SUPPRESSIONS
 
 _TOLERANCE = 1e-3
 NEEDS = {"onnxruntime": ("onnx", "onnxscript", "onnxruntime"), "openvino": ("onnx", "onnxscript", "openvino")}
@@ -26,7 +25,7 @@ def unlimited(selection: Any, threshold: float) -> Any:
     """Return a selection of all that is above a threshold, overlapping or not."""
     return dataclasses.replace(
         with_threshold(selection, threshold),
-        suppress=SUPPRESSIONS.build("none"),
+        suppress=mtv.SUPPRESSIONS.build("none"),
         max_detections=10**6,
         candidates=10**6,
     )
@@ -67,7 +66,7 @@ def check(name: str, model: mtv.MultiTaskModel, form: mtv.MultiTaskModel, size: 
 
 def compiled(model: mtv.MultiTaskModel) -> mtv.MultiTaskModel:
     form = copy.deepcopy(model)
-    form.compile()  # type: ignore[no-untyped-call]
+    form.compile()
     return form
 
 

@@ -84,10 +84,40 @@ def test_a_step_changes_the_weights_and_leaves_no_gradient(load):
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_train_step_compares_one_task_with_both(load, capsys):
-    medians = load("train_step").main(**SMALL, heads=["fcn"])
-    assert list(medians) == ["backbone alone", "fcn + fpn", "fcn", "fpn"]
-    assert "1.00 x" in capsys.readouterr().out
+def test_train_step_compares_both_tasks_with_one_and_with_other_libraries(load, tmp_path, monkeypatch):
+    module = load("train_step")
+    monkeypatch.setattr(module, "ceilings", lambda *_: {"matrix product": 1.0})
+    file = tmp_path / "train_step.json"
+    rows = module.main({32: 2}, 1, ("fcn",), module.Setting("resnet18"), file)
+    names = [row["model"] for row in rows]
+    assert names[:4] == [module.BACKBONE, "fcn + fpn", "fcn", "fpn"]
+    assert names[4:] == ["smp U-Net", "smp FPN", "torchvision FCOS", "torchvision RetinaNet", module.TWO]
+    assert rows[0]["x backbone"] == 1
+    work = {row["model"]: row["GFLOP an image"] for row in rows}
+    assert work[module.BACKBONE] < work["fcn"] < work["fcn + fpn"]
+    assert work[module.TWO] == pytest.approx(work["smp U-Net"] + work["torchvision FCOS"])
+    own = work["fcn"] + work["fpn"] - work[module.BACKBONE]
+    assert work["fcn + fpn"] == pytest.approx(own, rel=0.05)  # but the loss of the features, which is none
+    assert json.loads(file.read_text())["tables"][0]["rows"] == rows
+
+
+def test_inference_compares_ours_with_other_libraries(load, tmp_path, monkeypatch):
+    module = load("inference")
+    monkeypatch.setattr(module.runtimes, "other_forms", lambda *_: ({}, ["left out: for the test"]))
+    rows = module.main(64, (1,), 1, "resnet18", light="test_resnet", output=tmp_path / "inference.json")
+    names = [row["model"] for row in rows]
+    assert {module.OURS, module.TWO, "smp FPN", "torchvision FCOS", "mtvision, test_resnet"} <= {*names}
+    assert rows[0]["b1: x ours"] == 1
+    inference, parts = json.loads((tmp_path / "inference.json").read_text())["tables"]
+    assert inference["notes"] == ["left out: for the test"]
+    assert [row["part"] for row in parts["rows"]] == list(module.PARTS)
+    assert sum(row["b1: share"] for row in parts["rows"]) == pytest.approx(1)
+
+
+def test_detectors_get_equally_many_candidates(load):
+    scores = torch.linspace(0, 1, 1001)
+    threshold = load("candidates").equal_candidates(lambda low: int((scores >= low).sum()), 200)
+    assert int((scores >= threshold).sum()) == 200
 
 
 COMPARED = {"size": 64, "batch": 1, "backbone": "test_resnet"}
