@@ -64,8 +64,8 @@ class DetectionTask(Task):
         head: a `DetectionHead`.
         num_classes: without background.
         box_loss: ``loss(predicted (M, 4), target (M, 4)) -> (M,)`` of boxes in units of the stride, or, where it has a
-            true attribute ``on_coordinates``, of the head's own coordinates; see `BOX_LOSSES`. It sees every point; one
-            that learns no object is shown as any box in the place of its own, and its value does not count.
+            true attribute ``on_coordinates``, of the head's own coordinates; see `BOX_LOSSES`. M counts all points;
+            what is said of one that learns no object does not count, and its own box is not shown.
         class_loss: ``loss(logits, targets) ->`` elementwise; where it has a true attribute ``wants_quality``, the
             target of a positive is the IoU of its box, unless the assigner's scores are such already; see
             `CLASSIFICATION_LOSSES`.
@@ -157,24 +157,20 @@ class DetectionTask(Task):
         return self._losses(output, pad_targets(target, output.class_logits.device))
 
     def _losses(self, output: DetectionOutput, targets: PaddedTargets) -> dict[str, Tensor]:
-        """Return the losses by part.
-
-        Every point is compared with an object, also those that learn none, whose losses are then left out: to pick out
-        the positives, the processor would have to wait for a GPU to say how many there are.
-        """
+        """Return the losses by part; all points are compared: picking the positives out would wait for the device."""
         boxes = self.head.decode(output.box_regression, output.points)
         assignment = checked_assignment(self.assigner(output.class_logits, boxes, output.points, targets), boxes)
         truth = targets.boxes.gather(1, assignment.object_index[..., None].expand(-1, -1, 4))  # (N, A, 4)
         share = 1 / self._divisors(assignment, targets)  # (N, 1)
         weights, foreground = assignment.scores * share, assignment.foreground  # (N, A)
-        box_losses = self._box_losses(output, boxes, truth, foreground)
+        box_losses = self._box_losses(output, boxes, truth, foreground) * weights
         parts = {
-            "box": self.box_weight * torch.where(foreground, box_losses * weights, 0).sum(),
+            "box": self.box_weight * torch.where(foreground, box_losses, 0).sum(),
             "class": (self._class_losses(output, boxes, truth, assignment, targets) * share).sum(),
         }
         if output.centerness is not None:
-            centerness_losses = _centerness_losses(output.centerness, truth, output.points)
-            parts["centerness"] = torch.where(foreground, centerness_losses * weights, 0).sum()
+            losses = _centerness_losses(output.centerness, truth, output.points) * weights
+            parts["centerness"] = torch.where(foreground, losses, 0).sum()
         return parts
 
     def _divisors(self, assignment: Assignment, targets: PaddedTargets) -> Tensor:
@@ -192,7 +188,7 @@ class DetectionTask(Task):
         else:
             strides = output.points[:, 2:3].float()  # (A, 1)
             predicted, wanted = boxes / strides, truth / strides
-        # a point that learns nothing is taken out on both sides of the loss: no gradient comes from there, be it NaN
+        # taken out on both sides of the loss: no gradient comes from a point without object, be it NaN
         predicted = torch.where(foreground[..., None], predicted, wanted)
         losses = self.box_loss(predicted.flatten(0, 1), wanted.flatten(0, 1))
         _check_shape("the box loss must return one value a box", losses, (foreground.numel(),))
@@ -226,9 +222,8 @@ class DetectionTask(Task):
         if output.centerness is not None:
             scores = (scores * output.centerness.float().sigmoid()[..., None]).sqrt()
         boxes = clip_boxes(self.head.decode(output.box_regression, output.points), output.image_size)
-        sizes = (
-            [output.image_size] * len(boxes) if image_sizes is None else map(output.image_size.new_tensor, image_sizes)
-        )
+        own = [output.image_size] * len(boxes)
+        sizes = own if image_sizes is None else map(output.image_size.new_tensor, image_sizes)
         levels = level_index(output.points)
         predictions = [select_detections(*image, levels, self.selection) for image in zip(boxes, scores, strict=True)]
         for found, size in zip(predictions, sizes, strict=True):
@@ -241,8 +236,7 @@ class DetectionTask(Task):
 
         from mtvision.tasks.detection_metrics import MeanAveragePrecision
 
-        metrics: dict[str, Any] = {"average_precision": MeanAveragePrecision(self.num_classes)}
-        return MetricCollection(metrics)
+        return MetricCollection({"average_precision": MeanAveragePrecision(self.num_classes)})
 
 
 def _centerness_losses(logits: Tensor, truth: Tensor, points: Tensor) -> Tensor:
