@@ -162,8 +162,10 @@ def ultralytics_predictors(size: int) -> dict[str, Predict]:
     """Return ultralytics' nano detector and semantic segmenter, after each other."""
     if importlib.util.find_spec("ultralytics") is None:
         raise SystemExit("ultralytics is not installed: leave --ultralytics out, or install it (AGPL) beside mtvision")
+    threads = torch.get_num_threads()
     from ultralytics import YOLO
 
+    torch.set_num_threads(threads)  # its import leaves one core out
     detector, segmenter = YOLO("yolo26n.yaml"), YOLO("yolo26n-sem.yaml")
 
     def predict(images: Images) -> list[object]:
