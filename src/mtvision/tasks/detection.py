@@ -1,7 +1,7 @@
 """Object detection: boxes with a class and a score."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
