@@ -44,7 +44,7 @@ BENCHMARKS = {
     "segmentation_metrics": Benchmark("--repeats 1 --images 200"),
     "import_time": Benchmark("--repeats 2"),
     "trainer_overhead": Benchmark("--repeats 1 --images 32 --epochs 2", threads=1),
-    "memory": Benchmark("--repeats 1"),
+    "memory": Benchmark("--repeats 1 --sizes 256x8 --counts 20 50 100 --epochs 6 --images 64"),
     "scaling": Benchmark("--repeats 1"),
 }
 

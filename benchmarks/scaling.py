@@ -234,8 +234,9 @@ def parsed(arguments: Sequence[str] | None = None) -> tuple[Settings, Path | Non
     defaults = Settings()
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--backbone", default=defaults.backbone)
-    for name in ("size", "batch", "repeats"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name))
+    parser.add_argument("--size", type=int, default=defaults.size)
+    parser.add_argument("--batch", type=int, default=defaults.batch)
+    parser.add_argument("--repeats", type=int, default=defaults.repeats)
     for name in ("sizes", "batches", "objects", "det_classes", "seg_classes"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int, nargs="+", default=getattr(defaults, name))
     parser.add_argument("--output", type=Path, metavar="FILE", help="write the tables here too, as JSON")
