@@ -244,7 +244,7 @@ def test_a_half_precision_run_gives_the_model_back_as_it_was():
     assert "forward" not in model.__dict__
     model.eval()
     with torch.no_grad():
-        images = torch.rand(1, 3, 64, 64)
+        images = torch.rand(1, 3, 64, 64).contiguous(memory_format=torch.channels_last)  # as the model sees them
         features = model.backbone(model.normalization(images))
         assert features[0].dtype == torch.float32
         assert torch.equal(model(images)["seg"].logits, model.tasks["seg"](features, (64, 64)).logits)
