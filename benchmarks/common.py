@@ -3,7 +3,7 @@
 import copy
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -33,7 +33,12 @@ def measured(steps: Mapping[str, Callable[[], object]], repeats: int, warm_up: i
             began, used = time.perf_counter(), time.process_time()
             step()
             seconds[name].append(Seconds(time.process_time() - used, time.perf_counter() - began))
-    return {name: Seconds(*map(statistics.median, zip(*each, strict=True))) for name, each in seconds.items()}
+    return {name: medians(each) for name, each in seconds.items()}
+
+
+def medians(turns: Iterable[Seconds]) -> Seconds:
+    """Return the median of each clock."""
+    return Seconds(*map(statistics.median, zip(*turns, strict=True)))
 
 
 def median_seconds(steps: Mapping[str, Callable[[], object]], repeats: int) -> dict[str, float]:
@@ -59,8 +64,13 @@ def training_step(network: nn.Module, loss: Callable[[], Tensor]) -> Callable[[]
 
 
 def backbone_step(network: nn.Module, images: Tensor) -> Callable[[], None]:
-    """Return a training step of a bare backbone; its loss is the sum of the means of its features."""
-    return training_step(network, lambda: torch.stack([feature.mean() for feature in network(images)]).sum())
+    """Return a training step of a bare backbone."""
+    return training_step(network, lambda: feature_loss(network(images)))
+
+
+def feature_loss(features: Iterable[Tensor]) -> Tensor:
+    """Return the sum of the means of some features: a loss that costs next to nothing."""
+    return torch.stack([feature.float().mean() for feature in features]).sum()
 
 
 def model_step(model: mtv.MultiTaskModel, images: Tensor) -> Callable[[], None]:
@@ -78,10 +88,14 @@ def total_loss(
     called = model if network is None else network
 
     def loss() -> Tensor:
-        losses = model.loss(called(images), targets)
-        return torch.stack([part for parts in losses.values() for part in parts.values()]).sum()
+        return sum_of_parts(model.loss(called(images), targets))
 
     return loss
+
+
+def sum_of_parts(losses: Mapping[str, Mapping[str, Tensor]]) -> Tensor:
+    """Return the sum of all parts of all tasks."""
+    return torch.stack([part for parts in losses.values() for part in parts.values()]).sum()
 
 
 def make_targets(num_images: int, size: int, num_objects: int = 5) -> dict[str, Any]:
@@ -95,3 +109,8 @@ def make_targets(num_images: int, size: int, num_objects: int = 5) -> dict[str, 
         "seg": torch.randint(0, 21, (num_images, size, size), generator=generator),
         "det": [{"boxes": of_image, "labels": labels, "difficult": difficult} for of_image in boxes],
     }
+
+
+def sizes_of(texts: Sequence[str]) -> dict[int, int]:
+    """Return batch by size of the square images from texts such as ``256x8``."""
+    return {int(size): int(batch) for size, batch in (text.split("x") for text in texts)}

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from common import sum_of_parts
 
 import mtvision as mtv
 
@@ -110,7 +111,7 @@ def _epoch_seconds(config: mtv.Config, train: Any) -> float:
     began, steps = 0.0, 0
     for batch in loader:
         losses = model.loss(model(batch.images), batch.targets)
-        torch.stack([part for parts in losses.values() for part in parts.values()]).sum().backward()
+        sum_of_parts(losses).backward()
         optimizer.step()
         optimizer.zero_grad()
         steps += 1

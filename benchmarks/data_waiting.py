@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from common import sum_of_parts
 from reporting import Row
 
 import mtvision as mtv
@@ -55,8 +56,7 @@ def training_step(config: mtv.Config, classes: mtv.Classes) -> Callable[[mtv.Bat
 
     def step(loaded: mtv.Batch) -> None:
         batch = loaded.to(device, non_blocking=True)
-        losses = model.loss(model(batch.images), batch.targets)
-        torch.stack([part for parts in losses.values() for part in parts.values()]).sum().backward()
+        sum_of_parts(model.loss(model(batch.images), batch.targets)).backward()
         optimizer.step()
         optimizer.zero_grad()
         if device.type == "cuda":

@@ -66,7 +66,7 @@ def main(
     notes = [] if peers.has_smp() else [peers.MISSING]
     with tempfile.TemporaryDirectory() as folder:
         predictors: dict[str, Predict] = {OURS: model.predict, **peer_predictors(backbone, size, images[0])}
-        forms, problems = runtimes.other_forms(model, size, images, Path(folder))
+        forms, problems = runtimes.other_forms(model, size, Path(folder))
         predictors |= {f"mtvision, {name}": form.predict for name, form in forms.items()}
         if light:
             predictors[f"mtvision, {light}"] = own_model(light, size, images[0]).predict
@@ -75,10 +75,9 @@ def main(
         by_batch = {batch: times(predictors, images[:batch], repeats) for batch in batches}
     rows = [row_of(name, by_batch) for name in predictors]
     what = f"{size} x {size} of images 375 x 500, {torch.get_num_threads()} threads, median of {repeats}"
-    parts = [part_row(name, model, images, batches, repeats) for name in PARTS]
     tables = [
         Table(f"Inference: {backbone}, {what}", rows, [*notes, *problems]),
-        Table(f"Where the time of '{OURS}' goes: {backbone}, {what}", with_shares(parts, batches)),
+        Table(f"Where the time of '{OURS}' goes: {backbone}, {what}", part_rows(model, images, batches, repeats)),
     ]
     report("inference", tables, output, "segmentation-models-pytorch", "onnxruntime", "openvino", "ultralytics")
     return rows
@@ -194,49 +193,44 @@ def row_of(name: str, by_batch: Mapping[int, Mapping[str, Seconds]]) -> Row:
 PARTS = ("preprocess", "backbone", "neck", "segmentation head", "detection head", "masks", "boxes")
 
 
-def part_row(
-    part: str, model: mtv.MultiTaskModel, images: Images, batches: Sequence[int], repeats: int
-) -> dict[str, Any]:
-    """Return the milliseconds of a part of our own inference by batch."""
-    row: dict[str, Any] = {"part": part}
-    for batch in batches:
-        with torch.no_grad():
-            seconds = measured({part: part_of(part, model, images[:batch])}, repeats)[part]
-        row[f"b{batch}: wall ms"] = seconds.wall * 1000
-    return row
+def part_rows(model: mtv.MultiTaskModel, images: Images, batches: Sequence[int], repeats: int) -> list[Row]:
+    """Return the milliseconds of each part of our own inference, and its share of their sum, by batch."""
+    with torch.no_grad():
+        found = {batch: measured(parts_of(model, images[:batch]), repeats) for batch in batches}
+    rows = []
+    for part in PARTS:
+        row: dict[str, str | float | None] = {"part": part}
+        for batch, seconds in found.items():
+            row[f"b{batch}: wall ms"] = seconds[part].wall * 1000
+            row[f"b{batch}: share"] = seconds[part].wall / sum(each.wall for each in seconds.values())
+        rows.append(row)
+    return list[Row](rows)
 
 
-def part_of(part: str, model: mtv.MultiTaskModel, images: Images) -> Callable[[], object]:
-    """Return one part of `MultiTaskModel.predict`, on the results of the parts before."""
+def parts_of(model: mtv.MultiTaskModel, images: Images) -> dict[str, Callable[[], object]]:
+    """Return the parts of `MultiTaskModel.predict`, each on the results of the parts before."""
     resize, samples = resize_only(model.image_size or _SIZE), [as_sample(image) for image in images]
     batch = collate([resize(sample, 0) for sample in samples]).images
     size, sizes = (batch.shape[-2], batch.shape[-1]), [sample.original_size for sample in samples]
-    pixels = batch.contiguous(memory_format=torch.channels_last)
-    features = model.backbone(model.normalization(pixels))
+
+    def backbone() -> Any:
+        return model.backbone(model.normalization(batch.contiguous(memory_format=torch.channels_last)))
+
+    features = backbone()
     shared = features if model.neck is None else model.neck(features)
     seg, det = model.task("seg"), model.task("det")
     given = {name: shared if name in model.neck_tasks else features for name in ("seg", "det")}
     masks, boxes = seg(given["seg"], size), det(given["det"], size)
-    parts: dict[str, Callable[[], object]] = {
-        "preprocess": lambda: collate([resize(as_sample(image), 0) for image in images]),
-        "backbone": lambda: model.backbone(model.normalization(batch.contiguous(memory_format=torch.channels_last))),
-        "neck": lambda: model.neck(features) if model.neck is not None else None,
-        "segmentation head": lambda: seg(given["seg"], size),
-        "detection head": lambda: det(given["det"], size),
-        "masks": lambda: seg.postprocess(masks, sizes),
-        "boxes": lambda: det.postprocess(boxes, sizes),
-    }
-    return parts[part]
-
-
-def with_shares(rows: Sequence[dict[str, Any]], batches: Sequence[int]) -> list[Row]:
-    """Return the rows with each part's share of the sum."""
-    complete = [dict(row) for row in rows]
-    for batch in batches:
-        whole = sum(row[f"b{batch}: wall ms"] for row in rows)
-        for row in complete:
-            row[f"b{batch}: share"] = row[f"b{batch}: wall ms"] / whole
-    return list[Row](complete)
+    parts: list[Callable[[], object]] = [
+        lambda: collate([resize(as_sample(image), 0) for image in images]),
+        backbone,
+        lambda: model.neck(features) if model.neck is not None else None,
+        lambda: seg(given["seg"], size),
+        lambda: det(given["det"], size),
+        lambda: seg.postprocess(masks, sizes),
+        lambda: det.postprocess(boxes, sizes),
+    ]
+    return dict(zip(PARTS, parts, strict=True))
 
 
 def _resized(image: NDArray[np.uint8], size: int) -> Tensor:

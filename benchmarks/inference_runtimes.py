@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 import importlib.util
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +31,7 @@ def unlimited(selection: Any, threshold: float) -> Any:
     )
 
 
-def other_forms(
-    model: mtv.MultiTaskModel, size: int, images: Sequence[Any], folder: Path
-) -> tuple[dict[str, mtv.MultiTaskModel], list[str]]:
+def other_forms(model: mtv.MultiTaskModel, size: int, folder: Path) -> tuple[dict[str, mtv.MultiTaskModel], list[str]]:
     """Return the model in each form that this machine has, and a sentence for each other one."""
     makers: dict[str, Callable[[], mtv.MultiTaskModel]] = {
         "compiled": lambda: compiled(model),
@@ -48,7 +46,6 @@ def other_forms(
             continue
         forms[name] = make()
         check(name, model, forms[name], size)
-    del images
     return forms, problems
 
 

@@ -28,6 +28,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import peers
+from common import sizes_of
 from data_folders import generated
 from memory_meter import in_fresh_process
 from memory_step import LEAN, OURS, PLAIN, Setting, step_memory, variants
@@ -157,11 +158,6 @@ def workers_table(epochs: int, workers: int, images: int, root: Path | None) -> 
         for name, values in kinds.items()
     ]
     return Table(title, rows, ["Wanted: flat from epoch 2 on."])
-
-
-def sizes_of(texts: Sequence[str]) -> dict[int, int]:
-    """Return batch by size from texts such as ``256x8``."""
-    return {int(size): int(batch) for size, batch in (text.split("x") for text in texts)}
 
 
 if __name__ == "__main__":

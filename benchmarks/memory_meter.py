@@ -4,6 +4,7 @@ import ctypes
 import gc
 import os
 import platform
+import resource
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import TypeVar
 
 import torch
-from reporting import peak_memory
 
 T = TypeVar("T")
 
@@ -70,8 +70,9 @@ class PeakMemory:
 def resident_peak() -> int:
     """Return the most bytes held since `_give_back`; where that cannot be told, since the process began."""
     if not _STATUS.exists():
-        return peak_memory()
-    # not peak_memory(): what a process inherits through exec counts there, its parent's peak
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return peak if platform.system() == "Darwin" else peak * 1024
+    # not ru_maxrss: what a process inherits through exec counts there, its parent's peak
     line = next(line for line in _STATUS.read_text(encoding="utf-8").splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) * 1024
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import peers
 import torch
+from common import feature_loss, sum_of_parts
 from memory_lean import LeanModel, lean_loss
 from memory_meter import PeakMemory
 from torch import Tensor, nn
@@ -87,11 +88,7 @@ def train_by_trainer(setting: Setting, data: Data) -> None:
 def train_plainly(setting: Setting, data: Data) -> None:
     model = mtv.build_model(setting.config, classes=data.classes)
 
-    def loss(batch: mtv.Batch) -> Tensor:
-        losses = model.loss(model(batch.images), batch.targets)
-        return torch.stack([part for parts in losses.values() for part in parts.values()]).sum()
-
-    loop(setting, data, model, loss)
+    loop(setting, data, model, lambda b: sum_of_parts(model.loss(model(b.images), b.targets)))
 
 
 def train_lean(setting: Setting, data: Data) -> None:
@@ -102,7 +99,7 @@ def train_lean(setting: Setting, data: Data) -> None:
 def train_backbone(setting: Setting, data: Data) -> None:
     model = mtv.build_model(setting.config, classes=data.classes)
     network = nn.Sequential(model.normalization, model.backbone)
-    loop(setting, data, network, lambda b: torch.stack([each.mean() for each in network(b.images)]).sum())
+    loop(setting, data, network, lambda b: feature_loss(network(b.images)))
 
 
 def train_segmenter(setting: Setting, data: Data) -> None:

@@ -3,7 +3,6 @@
 import json
 import os
 import platform
-import resource
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -83,12 +82,6 @@ def markdown(table: Table) -> str:
         for line in lines
     ]
     return "\n".join([f"**{table.title}**", "", *texts, *(f"\n{note}" for note in table.notes)])
-
-
-def peak_memory() -> int:
-    """Return the most bytes that this process has held so far."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if platform.system() == "Darwin" else peak * 1024
 
 
 def _text(value: str | float | None) -> str:

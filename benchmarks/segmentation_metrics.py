@@ -10,14 +10,13 @@ compared, else the work was not the same. Boundary IoU is timed beside them: not
 """
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import torch
-from common import Seconds
+from common import Seconds, medians
 from reporting import Row, Table, report
 from torch import Tensor
 from torchmetrics.classification import MulticlassJaccardIndex
@@ -83,19 +82,17 @@ def one_pass(steps: Mapping[str, Step], masks: Sequence[Masks], images: int) -> 
 
 
 def rows_of(passes: Sequence[Mapping[str, Seconds]], images: int) -> list[Row]:
-    medians = {
-        name: Seconds(*map(statistics.median, zip(*(p[name] for p in passes), strict=True))) for name in passes[0]
-    }
+    seconds_of = {name: medians(each[name] for each in passes) for name in passes[0]}
     return [
         {
             "program": name,
             "CPU s": seconds.cpu,
             "wall s": seconds.wall,
             "CPU ms an image": seconds.cpu / images * 1000,
-            "x bare bincount (CPU)": seconds.cpu / medians[BARE].cpu,
-            "x bare bincount (wall)": seconds.wall / medians[BARE].wall,
+            "x bare bincount (CPU)": seconds.cpu / seconds_of[BARE].cpu,
+            "x bare bincount (wall)": seconds.wall / seconds_of[BARE].wall,
         }
-        for name, seconds in medians.items()
+        for name, seconds in seconds_of.items()
     ]
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import peers
 import torch
 from ceilings import ceilings, operations
-from common import bare_backbone, make_targets, measured, total_loss, training_step
+from common import bare_backbone, feature_loss, make_targets, measured, sizes_of, total_loss, training_step
 from reporting import Row, Table, report
 from torch import Tensor, nn
 
@@ -93,11 +93,11 @@ def main(
     limits = ceilings(torch.device(setting.device), torch.bfloat16 if setting.precision == "bf16" else torch.float32)
     best = ", ".join(f"{name} {speed:,.0f}" for name, speed in limits.items())
     tables = []
-    with ExitStack() as stack:
-        for size, batch in (sizes or {256: 8, 512: 4}).items():
-            rows = rows_of(setting, size, batch, repeats, heads, stack)
-            notes = [f"At best here, GFLOP/s: {best}.", *([] if peers.has_smp() else [peers.MISSING])]
-            tables.append(Table(f"Training step: {setting}, {size} x {size}, batch {batch}", rows, notes))
+    for size, batch in (sizes or {256: 8, 512: 4}).items():
+        with ExitStack() as compiled:
+            rows = rows_of(setting, size, batch, repeats, heads, compiled)
+        notes = [f"At best here, GFLOP/s: {best}.", *([] if peers.has_smp() else [peers.MISSING])]
+        tables.append(Table(f"Training step: {setting}, {size} x {size}, batch {batch}", rows, notes))
     report("train_step", tables, output, "segmentation-models-pytorch")
     return [row for table in tables for row in table.rows]
 
@@ -171,7 +171,7 @@ def _after_each_other(*steps: Callable[[], None]) -> Callable[[], None]:
 
 
 def _feature_loss(network: Callable[[Tensor], list[Tensor]], images: Tensor) -> Callable[[], Tensor]:
-    return lambda: torch.stack([feature.float().mean() for feature in network(images)]).sum()
+    return lambda: feature_loss(network(images))
 
 
 def _time(seconds: Any, setting: Setting) -> float:
@@ -184,11 +184,6 @@ def _on_device(targets: dict[str, Any], device: str) -> dict[str, Any]:
     masks = torch.zeros(0)
     batch = mtv.Batch(masks, targets, [], [], {})
     return batch.to(torch.device(device)).targets
-
-
-def sizes_of(texts: list[str]) -> dict[int, int]:
-    """Return batch by size from texts such as ``256x8``."""
-    return {int(size): int(batch) for size, batch in (text.split("x") for text in texts)}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
-from common import Seconds, measured
+from common import Seconds, measured, sum_of_parts
 from reporting import Row, Table, report
 from torch import Tensor
 
@@ -97,7 +97,7 @@ def plain_loop(config: mtv.Config, samples: list[mtv.Sample], classes: mtv.Class
             optimizer.param_groups[0]["lr"] = learning_rate(settings.lr, schedule, at, settings.warmup_epochs)
             losses = model.loss(model(batch.images), batch.targets)
             optimizer.zero_grad()
-            torch.stack([part for parts in losses.values() for part in parts.values()]).sum().backward()
+            sum_of_parts(losses).backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm or float("inf"))
             optimizer.step()
     return model

@@ -5,6 +5,7 @@ import os
 import pytest
 import torch
 
+from benchmark_scripts import load_benchmark, load_benchmark_once  # noqa: F401 - fixtures of all tests
 from devkit_folder import devkit, real_pack  # noqa: F401 - fixtures of all tests
 from mtvision import registries
 from mtvision.backbones import timm as timm_backbones

@@ -1,4 +1,4 @@
-"""Field types of the config."""
+"""Field types of the config, and how small files are written whole."""
 
 import os
 from collections.abc import Mapping

@@ -15,6 +15,7 @@ class _Loader(yaml.SafeLoader):
     """The safe loader, with 1e-3 read as a number as in YAML 1.2 and refusing a key that is written twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Return the mapping of a node; refuse a key that is written twice."""
         keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
         if twice is not None:

@@ -46,17 +46,17 @@ def test_no_detection_loss_asks_for_values(head, assigner):
 
 @pytest.mark.parametrize("loss", mtv.CLASSIFICATION_LOSSES.names())
 def test_no_class_loss_asks_for_values(loss):
-    step(built(det_class_loss=loss), META)
+    assert step(built(det_class_loss=loss), META).device == META
 
 
 @pytest.mark.parametrize("loss", mtv.BOX_LOSSES.names())
 def test_no_box_loss_asks_for_values(loss):
-    step(built(det_loss=loss), META)
+    assert step(built(det_loss=loss), META).device == META
 
 
 @pytest.mark.parametrize("loss", sorted({*mtv.SEGMENTATION_LOSSES.names()} - {"sum"}))
 def test_no_segmentation_loss_asks_for_values(loss):
-    step(built(seg_loss=loss), META)
+    assert step(built(seg_loss=loss), META).device == META
 
 
 def test_the_meta_device_notices_who_asks():

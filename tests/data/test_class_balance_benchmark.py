@@ -1,9 +1,7 @@
 """The comparison of class-balanced with uniform sampling, on a small network and small images."""
 
-import importlib.util
 import json
 import math
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,12 +13,8 @@ SMALL = {"size": 64, "batch": 2, "epochs": 1, "backbone": "test_resnet", "device
 
 
 @pytest.fixture(scope="module")
-def module():
-    path = Path(__file__).parents[2] / "benchmarks" / "class_balance.py"
-    spec = importlib.util.spec_from_file_location("benchmark_class_balance", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def module(load_benchmark_once):
+    return load_benchmark_once("class_balance")
 
 
 @pytest.fixture

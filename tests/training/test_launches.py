@@ -1,10 +1,14 @@
 """What a training step costs on a device where to launch and to wait costs more than to compute."""
 
+import dataclasses
+import weakref
+
 import pytest
 import torch
-from small_runs import as_loader, batches_of, configured, fitted, same, statistics
+from small_runs import as_loader, batches_of, configured, fitted, same, statistics, without_cpp
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader
 
 import mtvision as mtv
 from mtvision.training.compiling import CompiledFunction, compiled_losses
@@ -60,6 +64,28 @@ def test_a_training_step_asks_for_no_value_but_in_its_one_message(accumulate, mo
     assert len(messages) == -(-len(batches) // accumulate)
 
 
+def test_the_images_of_a_group_of_batches_do_not_pile_up(monkeypatch):
+    """What has been learned from is let go before the optimizer acts, as in a plain loop that accumulates."""
+    made, alive, look = [], [], Loop._look
+
+    class Fresh(list):
+        def __getitem__(self, index):
+            batch = super().__getitem__(index)
+            images = batch.images.clone()
+            made.append(weakref.ref(images))
+            return dataclasses.replace(batch, images=images)
+
+    def counted(self, scalars):
+        alive.append(sum(each() is not None for each in made))
+        return look(self, scalars)
+
+    monkeypatch.setattr(Loop, "_look", counted)
+    loader = DataLoader(Fresh(batches_of(configured())), batch_size=None)
+    fitted(configured(training__accumulate=3), train=loader)
+    assert len(made) == 3
+    assert alive == [1]
+
+
 def test_a_balancer_that_looks_at_losses_is_told_of_broken_ones_before_it_sees_them(monkeypatch):
     seen = []
     weigh = mtv.BALANCERS.get("uncertainty").weigh_losses
@@ -104,16 +130,7 @@ def test_only_torchs_own_optimizers_on_cuda_are_fused():
 
 
 def test_compiled_losses_are_the_losses_and_the_plain_functions_come_back(monkeypatch):
-    from torch._dynamo.backends.debugging import aot_eager
-
-    graphs, original = [], torch.compile
-
-    def backend(graph, inputs):
-        """Everything but the C++ compiler."""
-        graphs.append(graph)
-        return aot_eager(graph, inputs)
-
-    monkeypatch.setattr(torch, "compile", lambda function: original(function, backend=backend))
+    graphs = without_cpp(monkeypatch)
     (batch, *_) = batches_of(configured())
     torch.manual_seed(0)
     model = mtv.build_model({"backbone": "test_resnet", "dropout_rate": 0.0})

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from small_runs import built, configured, distance, fitted, parameters, same, statistics
+from small_runs import built, configured, distance, fitted, parameters, same, statistics, without_cpp
 from torch import nn
 
 import mtvision as mtv
@@ -74,16 +74,7 @@ class Last(nn.Conv2d):
 
 
 def test_a_compiled_network_is_the_network(monkeypatch):
-    from torch._dynamo.backends.debugging import aot_eager
-
-    graphs, original = [], torch.compile
-
-    def backend(graph, inputs):
-        """Everything but the C++ compiler."""
-        graphs.append(graph)
-        return aot_eager(graph, inputs)
-
-    monkeypatch.setattr(torch, "compile", lambda network: original(network, backend=backend))
+    graphs = without_cpp(monkeypatch)
 
     def trained(compiled):
         torch.manual_seed(0)

@@ -208,13 +208,15 @@ def pad_targets(targets: Sequence[DetectionTarget | None], device: torch.device)
         tensor([[ True],
                 [False]])
     """
-    counts = torch.tensor([-1 if target is None else len(target["boxes"]) for target in targets], dtype=torch.int64)
-    num_rows = max(1, *counts.tolist()) if len(targets) else 1  # at least 1: no reduction is over nothing
-    counts = counts.to(device, non_blocking=True)  # the only thing that has to travel: without waiting
+    numbers = [-1 if target is None else len(target["boxes"]) for target in targets]
+    num_rows = max([1, *numbers])  # at least 1: no reduction is over nothing
+    # the only thing that has to travel: without waiting
+    counts = torch.tensor(numbers, dtype=torch.int64).to(device, non_blocking=True)
     valid = torch.arange(num_rows, device=device) < counts[:, None]  # (N, M)
     present = [target for target in targets if target is not None]
 
     def fill(blank: Tensor, values: list[Tensor]) -> Tensor:
+        """Put the values of all images, one after the other, into the rows of real objects."""
         flat = torch.cat([blank[:0, 0], *(value.to(blank) for value in values)])
         return blank.masked_scatter(valid.view(*valid.shape, *[1] * (blank.dim() - 2)), flat)
 

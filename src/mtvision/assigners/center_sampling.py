@@ -86,7 +86,8 @@ class CenterSamplingAssigner:
 def _on_its_level(farthest: Tensor, strides: Tensor) -> Tensor:
     """Tell where the largest distance to an edge ``(N, M, A)`` is one for the point's level, strides ``(A,)``."""
     # levels are runs, finest first: the next level begins where a larger stride does
-    following = torch.searchsorted(strides.contiguous(), strides.contiguous(), right=True)
+    strides = strides.contiguous()
+    following = torch.searchsorted(strides, strides, right=True)
     coarser = torch.cat([strides, torch.full_like(strides[:1], torch.inf)])[following]
     above = torch.where(strides == strides[:1], 0.0, _LEAST_DISTANCE * strides)
     below = _LEAST_DISTANCE * coarser

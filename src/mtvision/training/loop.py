@@ -30,13 +30,13 @@ class _Seen(NamedTuple):
     """A batch whose losses are still on the device.
 
     Attributes:
-        batch: with its images' names.
+        image_ids: of its images; the images themselves must not stay in memory until the end of a group of batches.
         names: of its losses, their sum first.
         losses: ``(L,)``.
         broken: a bool scalar: their sum is not finite in some process.
     """
 
-    batch: Batch
+    image_ids: Sequence[str]
     names: tuple[str, ...]
     losses: Tensor
     broken: Tensor
@@ -173,7 +173,8 @@ class Loop:
         total = weighted_sum(parts, self.config.training.loss_weights)
         named = flatten(parts, total)
         losses = torch.stack([value.detach().to(total) for value in named.values()])
-        self._seen.append(_Seen(batch, tuple(named), losses, processes.any_of(~torch.isfinite(total.detach()))))
+        broken = processes.any_of(~torch.isfinite(total.detach()))
+        self._seen.append(_Seen(batch.image_ids, tuple(named), losses, broken))
         if self.accelerator.scaler is not None or self.balancing.balancer.looks_at_losses:
             problem, _ = self._look([])
             if problem:
@@ -206,16 +207,14 @@ class Loop:
         seen, self._seen = self._seen, []
         flags = [each.broken for each in seen]
         pieces = [each.losses for each in seen] + [value.detach().reshape(1) for value in (*flags, *scalars)]
-        if not pieces:
-            return "", []
         kind = max((piece.dtype for piece in pieces), key=lambda dtype: dtype.itemsize)
         values = torch.cat([piece.to(kind) for piece in pieces]).cpu()
         *losses, broken, asked = values.split([*(len(each.names) for each in seen), len(seen), len(scalars)])
         for each, of_batch, is_broken in zip(seen, losses, broken.tolist(), strict=True):
             self.losses = dict(zip(each.names, of_batch.unbind(), strict=True))
-            self.batch_images = len(each.batch.images)
+            self.batch_images = len(each.image_ids)
             if is_broken:
-                return _not_finite(self.losses, each.batch), asked.tolist()
+                return _not_finite(self.losses, each.image_ids), asked.tolist()
             self.meter.update(self.losses, self.batch_images)
         return "", asked.tolist()
 
@@ -282,7 +281,7 @@ def _by_task(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     return {task: torch.stack(list(losses.values())).sum() for task, losses in parts.items()}
 
 
-def _not_finite(losses: Mapping[str, Tensor], batch: Batch) -> str:
+def _not_finite(losses: Mapping[str, Tensor], image_ids: Sequence[str]) -> str:
     parts = [f"{name} = {float(value)}" for name, value in losses.items() if not torch.isfinite(value)]
     named = ", ".join(parts) or "in another process"
-    return f"the loss is not finite: {named}; images: {', '.join(batch.image_ids)}"
+    return f"the loss is not finite: {named}; images: {', '.join(image_ids)}"

@@ -14,6 +14,7 @@ class _Loader(yaml.SafeLoader):
     """The safe loader without merges: a few lines that merge each other's merges are a gigabyte when read."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        """Refuse merges."""
         if any(key.tag == "tag:yaml.org,2002:merge" for key, _ in node.value):
             raise yaml.constructor.ConstructorError(None, None, "merging mappings by '<<' is refused", node.start_mark)
 
