@@ -41,13 +41,26 @@ _KINDS = {
 
 def problem_sentences(error: ValidationError, root: type[BaseModel]) -> list[str]:
     """Return one sentence for each problem, each with its dotted path, in the order of the config."""
-    sentences = []
+    sentences: list[str] = []
     for item in error.errors():
         unknown = item["type"] == "extra_forbidden"
         path = [str(part) for part in item["loc"] if unknown or not _UNION_MEMBER.search(str(part))]
         text = "unknown key." + _suggestion(path, root) if unknown else error_sentence(item)
-        sentences.append(f"{'.'.join(path)}: {text}" if path else text)
+        sentence = f"{'.'.join(path)}: {text}" if path else text
+        joined = _either(sentences[-1], sentence) if sentences else None
+        sentences[len(sentences) - (joined is not None) :] = [joined or sentence]
     return list(dict.fromkeys(sentences))
+
+
+def _either(before: str, sentence: str) -> str | None:
+    """Join what two members of a union say of one value; None: the sentences are not of that kind."""
+    start, end = f"{sentence.partition(': must be ')[0]}: must be ", sentence[sentence.rfind(", got ") :]
+    if not (before.startswith(start) and before.endswith(end) and sentence.startswith(start)):
+        return None
+    if before == sentence:
+        return sentence
+    other = sentence.removeprefix(start).removeprefix("one of ").removesuffix(end)
+    return f"{before.removesuffix(end)} or {other}{end}"
 
 
 def error_sentence(item: Mapping[str, Any]) -> str:

@@ -249,7 +249,9 @@ class DataConfig(Section):
         default=False,
         description="keep decoded and resized training images on disk; a path: the folder to keep them in",
     )
-    num_workers: Annotated[int, Field(ge=0)] = 0
+    num_workers: Annotated[int, Field(ge=0)] | Literal["auto"] = Field(
+        default="auto", description="processes that load images; auto: none for the CPU, the free cores for CUDA"
+    )
 
     @field_validator("preprocessing", mode="after")
     @classmethod

@@ -97,8 +97,10 @@ def test_all_problems_are_reported_at_once_each_with_path_and_suggestion():
         ({"sytem": {}}, "sytem: unknown key. Did you mean 'system'?"),
         ({"model": {"lr": 1.0}}, "model.lr: unknown key. Did you mean 'training.lr'?"),
         ({"model": {"num_classes": {"sge": 3}}}, "model.num_classes.sge: unknown key. Did you mean 'seg'?"),
-        ({"training": {"batch_size": "8"}}, "training.batch_size: must be an integer, got '8'"),
-        ({"training": {"batch_size": True}}, "training.batch_size: must be an integer, got True"),
+        ({"training": {"batch_size": "8"}}, "training.batch_size: must be an integer or 'auto', got '8'"),
+        ({"training": {"batch_size": True}}, "training.batch_size: must be an integer or 'auto', got True"),
+        ({"data": {"num_workers": -1}}, "data.num_workers: must be at least 0 or 'auto', got -1"),
+        ({"data": {"cache": 3}}, "data.cache: must be true or false or a path, got 3"),
         ({"training": {"lr": float("nan")}}, "training.lr: must be a finite number, got nan"),
         ({"training": {"loss_weights": {"seg": -1.0}}}, "training.loss_weights.seg: must be at least 0, got -1.0"),
         (
@@ -128,11 +130,20 @@ def test_all_problems_are_reported_at_once_each_with_path_and_suggestion():
         ({"training": {"optimizer": "adamm"}}, "training.optimizer: unknown optimizer 'adamm'. Did you mean 'adam'?"),
         ({"data": {"image_size": 8}}, "data.image_size.0: must be at least 16, got 8"),
         ({"data": {"image_size": [1, 2, 3]}}, "data.image_size: must be one number or [height, width], got [1, 2, 3]"),
-        ({"model": {"pretrained": 3}}, "model.pretrained: must be true or false, got 3"),
+        ({"model": {"pretrained": 3}}, "model.pretrained: must be true or false or a path, got 3"),
     ],
 )
 def test_one_clear_sentence(sections, sentence):
     assert any(sentence in problem for problem in problems(**sections)), problems(**sections)
+
+
+def test_what_a_union_says_of_one_value_is_one_sentence():
+    assert list(problems(data={"num_workers": "many", "cache": 3})) == [
+        "data.cache: must be true or false or a path, got 3",
+        "data.num_workers: must be an integer or 'auto', got 'many'",
+    ]
+    both = problems(training={"batch_size": 0, "epoch": 0, "warmup_epochs": -1})
+    assert len(both) == 3
 
 
 def test_overrides_are_read_as_yaml_and_reach_component_options(tmp_path):

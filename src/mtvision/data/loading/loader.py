@@ -26,6 +26,7 @@ from mtvision.data.loading.sampler import (
     Shared,
 )
 from mtvision.data.loading.training_reader import prepare_worker, training_reader
+from mtvision.data.loading.workers import loads_for_cuda, worker_count
 from mtvision.errors import ConfigError, DataError
 from mtvision.registries import AUGMENTATIONS, DATASETS, MIXES, SAMPLERS
 from mtvision.registry import Component
@@ -245,7 +246,7 @@ def _evaluation_loader(config: Config, dataset: Sequence[Sample]) -> Loader:
 
 
 def _common_options(config: Config) -> dict[str, Any]:
-    workers = config.data.num_workers
+    workers = worker_count(config)
     return {
         "num_workers": workers,
         "persistent_workers": workers > 0,
@@ -253,7 +254,7 @@ def _common_options(config: Config) -> dict[str, Any]:
         # else each iterator draws from torch's global generator, out of which dropout draws too: a run would depend on
         # the number of workers and on where it was resumed
         "generator": torch.Generator().manual_seed(config.system.seed),
-        "pin_memory": torch.cuda.is_available() and config.system.device != "cpu",
+        "pin_memory": loads_for_cuda(config),
     }
 
 

@@ -14,6 +14,7 @@ from mtvision.data.base import reads_resized
 from mtvision.data.checking.check import checked_reader
 from mtvision.data.geometry import resize
 from mtvision.data.loading.sample_cache import CachedReader, cache_folder, open_cache, read_or_problem, write_cache
+from mtvision.data.loading.workers import worker_count
 from mtvision.data.progress_bar import progress_bar
 from mtvision.data.reading import Reader, SubstitutingReader
 from mtvision.data.statistics_cache import cache_root
@@ -77,7 +78,7 @@ def training_reader(
     if size is not None and settings.cache:
         root = cache_root() if settings.cache is True else Path(settings.cache).expanduser()
         folder = cache_folder(dataset, size, root, with_instances)
-        read = _cached(read, len(dataset), folder, settings.num_workers, settings.on_error == "skip")
+        read = _cached(read, len(dataset), folder, worker_count(config), settings.on_error == "skip")
     return SubstitutingReader(read, len(dataset)) if settings.on_error == "skip" else read
 
 
