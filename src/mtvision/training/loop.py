@@ -81,8 +81,7 @@ class Loop:
         self.config, self.model, self.network = config, model, network
         self.optimizer, self.accelerator = optimizer, accelerator
         self.balancing, self.averaging = balancing, averaging
-        self.schedule = SCHEDULES.build(config.training.lr_schedule, config.system.epochs)
-        self.rate_at: Callable[[float], float] = self._scheduled
+        self.rate_at: Callable[[float], float] = _schedule_of(config)
         self.meter, self.rate, self.problem = LossMeter(), 0.0, ""
         self.losses: dict[str, Tensor] = {}
         self._weights: dict[str, float] = {}
@@ -258,14 +257,17 @@ class Loop:
             ) from None
         return outputs
 
-    def _scheduled(self, epoch: float) -> float:
-        settings = self.config.training
-        return learning_rate(scaled_rate(settings), self.schedule, epoch, settings.warmup_epochs)
-
     def _set_learning_rate(self, epoch: float) -> None:
         self.rate = self.rate_at(epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = self.rate * group["lr_factor"]
+
+
+def _schedule_of(config: Config) -> Callable[[float], float]:
+    """Return the base learning rate by fractional epoch, as the config wants it."""
+    settings = config.training
+    schedule = SCHEDULES.build(settings.lr_schedule, config.system.epochs)
+    return lambda epoch: learning_rate(scaled_rate(settings), schedule, epoch, settings.warmup_epochs)
 
 
 def _taken(batches: Iterator[Batch], number: int, done: int, expected: int) -> Iterator[Batch]:
