@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.utils.data import DataLoader
 
-from mtvision.data.loading.loader import Loader
 from mtvision.errors import TrainingError
 from mtvision.training import processes
 from mtvision.training.callbacks import StepInfo
@@ -23,6 +22,7 @@ from mtvision.training.session import Session
 from mtvision.training.skipped_images import SkippedImages
 from mtvision.training.tracked_pictures import TrackedPictures
 from mtvision.training.trackers import start_trackers
+from mtvision.training.training_batches import TrainingBatches
 from mtvision.types import Batch
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Fit:
         interruption: Interruption,
     ) -> None:
         self.trainer, self.session, self.folder, self.interruption = trainer, session, folder, interruption
-        self.loader, self.val_loader = loader, val_loader
+        self.loader, self.val_loader = TrainingBatches(loader), val_loader
         self.settings = trainer.config.training
         self.began = time.perf_counter()
         self.metrics: dict[str, float] = {}
@@ -122,6 +122,8 @@ class Fit:
         row: Row = {"epoch": epoch + 1, "lr": loop.rate, "seconds": 0.0, **_named("train", losses)}
         row |= self._further_numbers()
         row |= _counted("train", self._skipped.of_all())
+        if epoch + 1 < trainer.config.system.epochs:
+            self.loader.prepare(epoch + 1)
         with self.session.scoring():
             result = self._validate(epoch) if self.val_loader is not None else EvaluationResult({})
         row |= self._scores(result) | _counted("val", result.skipped)
@@ -143,23 +145,11 @@ class Fit:
         self.session.loop.network.train()
         with frozen_backbone(self.session.model, frozen), self.trainer.reporter.bar(title, number) as bar:
             bar.advance(start)
-            done = start
-            for done_now in self.session.loop.steps(epoch, self._noted(self._batches(epoch, start)), start, number):
+            done, batches = start, self._noted(self.loader.of_epoch(epoch, start))
+            for done_now in self.session.loop.steps(epoch, batches, start, number):
                 self._show(bar, done_now - done)
                 done = done_now
                 self._between_steps(epoch, done)
-
-    def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        """Return the batches of an epoch from ``start``; a foreign loader must give the others too, to be dropped."""
-        if isinstance(self.loader, Loader) and self.loader.can_skip:
-            self.loader.set_epoch(epoch, start)
-            return iter(self.loader) if start < len(self.loader) else iter(())
-        set_epoch: Any = getattr(self.loader, "set_epoch", lambda _: None)
-        set_epoch(epoch)
-        batches = iter(self.loader)
-        for _ in range(start):
-            next(batches, None)
-        return batches
 
     def _noted(self, batches: Iterator[Batch]) -> Iterator[Batch]:
         """Pass on batches, and take note of what could not be read for them."""
