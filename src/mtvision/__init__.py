@@ -53,6 +53,11 @@ if TYPE_CHECKING:
     from mtvision.analysis.analyze import analyze
     from mtvision.analysis.compare import compare
     from mtvision.analysis.comparison import RunComparison
+    from mtvision.components import component_roles, describe_component, list_components
+    from mtvision.config_template import init_config
+    from mtvision.diagnosis import Diagnosis, doctor
+    from mtvision.exporting.exporter import Exported, export
+    from mtvision.exporting.quantization import quantize
     from mtvision.inference.folder import predict_folder
     from mtvision.inference.predictor import Predictor
     from mtvision.inference.thresholds import Thresholds, tune_thresholds
@@ -82,6 +87,9 @@ _LATE = {
     "analyze": "mtvision.analysis.analyze",
     "compare": "mtvision.analysis.compare",
     "RunComparison": "mtvision.analysis.comparison",
+    "Exported": "mtvision.exporting.exporter",
+    "export": "mtvision.exporting.exporter",
+    "quantize": "mtvision.exporting.quantization",
     "Predictor": "mtvision.inference.predictor",
     "Thresholds": "mtvision.inference.thresholds",
     "tune_thresholds": "mtvision.inference.thresholds",
@@ -91,6 +99,12 @@ _LATE = {
     "Study": "mtvision.study.study",
     "SingleTaskComparison": "mtvision.training.comparison",
     "compare_single_task": "mtvision.training.single_task",
+    "component_roles": "mtvision.components",
+    "list_components": "mtvision.components",
+    "describe_component": "mtvision.components",
+    "init_config": "mtvision.config_template",
+    "Diagnosis": "mtvision.diagnosis",
+    "doctor": "mtvision.diagnosis",
 }
 
 _EXTRAS = {"mtvision.study": "study", "mtvision.analysis": "report"}
@@ -130,7 +144,9 @@ __all__ = [
     "DataError",
     "DetectionHead",
     "DetectionMaps",
+    "Diagnosis",
     "EvaluationResult",
+    "Exported",
     "FeatureInfo",
     "MtvisionError",
     "MultiTaskModel",
@@ -155,16 +171,23 @@ __all__ = [
     "build_model",
     "compare",
     "compare_single_task",
+    "component_roles",
     "data",
+    "describe_component",
+    "doctor",
     "evaluate",
+    "export",
     "heads",
+    "init_config",
     "initializers",
+    "list_components",
     "load_model",
     "losses",
     "necks",
     "norms",
     "predict_folder",
     "predict_video",
+    "quantize",
     "suppression",
     "train",
     "tune_thresholds",

@@ -74,6 +74,21 @@ class Config(Section):
             _set_dotted(content, key, value)
         return Config(**content)
 
+    def override(self, overrides: Sequence[str]) -> "Config":
+        """Return a config with ``dotted.key=value`` applied, as `load` does; the value is read as YAML.
+
+        Raises:
+            ConfigError: for any problem of a key or value.
+
+        Example:
+            >>> Config().override(["training.seg_loss=focal", "training.seg_loss.gamma=1"]).training.seg_loss
+            Component(name='focal', options={'gamma': 1.0})
+        """
+        content = self.dump()
+        for override in overrides:
+            _apply_override(content, override)
+        return Config(**content)
+
 
 def as_config(value: "Config | Mapping[str, Any] | str | Path") -> Config:
     """Return a `Config` from a config, a mapping of sections, the ``model`` section alone, or a YAML file.

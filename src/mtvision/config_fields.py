@@ -1,7 +1,7 @@
 """Field types of the config, and how small files are written whole."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,8 +15,10 @@ from pydantic import (
     TypeAdapter,
     ValidationError,
 )
+from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
+from mtvision.component_schema import component_schemas
 from mtvision.config_errors import error_details, error_sentence, problem, sentence_error
 from mtvision.errors import RegistryError, did_you_mean
 from mtvision.registry import Component, Registry
@@ -36,8 +38,7 @@ class In:
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Describe both spellings, for editors."""
-        named = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
-        return {"anyOf": [{"type": "string"}, named], "description": f"a {self.registry.noun}"}
+        return {"anyOf": component_schemas(self.registry), "description": f"name of a {self.registry.noun}, or options"}
 
     def validate(self, value: Any) -> Component:
         """Return the component with its options checked and converted.
@@ -137,7 +138,8 @@ class InSum(In):
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         """Describe all three spellings, for editors."""
         one = super().__get_pydantic_json_schema__(schema, handler)
-        terms = {"type": "array", "items": {"anyOf": one["anyOf"]}, "minItems": 1}
+        weighted = component_schemas(self.registry, {"weight": {"type": "number", "exclusiveMinimum": 0, "default": 1}})
+        terms = {"type": "array", "items": {"anyOf": weighted}, "minItems": 1}
         return {"anyOf": [*one["anyOf"], terms], "description": f"{one['description']}, or the terms of a sum of them"}
 
     def validate(self, value: Any) -> Component:
@@ -154,6 +156,18 @@ class InSum(In):
         except ValidationError as error:  # the list stands where ``terms`` would
             details = [problem(item["loc"][1:], error_sentence(item), item["input"]) for item in error.errors()]
             raise ValidationError.from_exception_data(error.title, details) from None
+
+
+def component_registry(info: FieldInfo) -> Registry[Any] | None:
+    """Return the registry of the components that a field takes, also in a list, a mapping or beside null."""
+    return next(_registries((info.annotation, *info.metadata)), None)
+
+
+def _registries(annotations: Iterable[Any]) -> Iterator[Registry[Any]]:
+    for annotation in annotations:
+        if isinstance(annotation, In):
+            yield annotation.registry
+        yield from _registries((*getattr(annotation, "__args__", ()), *getattr(annotation, "__metadata__", ())))
 
 
 def at_least_one_term(terms: list[Term]) -> list[Term]:
@@ -216,9 +230,10 @@ def _read_image_size(value: Any) -> Any:
 
 
 LenientPath = Annotated[Path, Field(strict=False)]
+_Side = Annotated[int, Field(ge=16)]
 ImageSize = Annotated[
-    tuple[Annotated[int, Field(ge=16)], Annotated[int, Field(ge=16)]],
-    BeforeValidator(_read_image_size),
+    tuple[_Side, _Side],
+    BeforeValidator(_read_image_size, json_schema_input_type=_Side | tuple[_Side, _Side]),
     Field(description="one number for a square, or [height, width], in pixels"),
 ]
 

@@ -13,15 +13,16 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import InitErrorDetails
 
 from mtvision import registries
-from mtvision.config_errors import error_details, problem
+from mtvision.config_contradictions import contradictions
+from mtvision.config_errors import error_details
 from mtvision.config_fields import ImageSize, In, InSum, LenientPath, Scales
 from mtvision.errors import ConfigError
 from mtvision.registry import Component
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Count = Annotated[int, Field(ge=1)]
@@ -43,12 +44,16 @@ class Section(BaseModel):
 class SystemConfig(Section):
     """Where and how long a run goes."""
 
-    epochs: Count = 60
+    epochs: Count = Field(default=60, description="passes over the training set")
     device: str = Field(
         default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda or cuda:N"
     )
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 42
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = Field(
+        default=42, description="of weights, order, augmentation and dropout"
+    )
+    precision: Literal["fp32", "bf16", "fp16"] = Field(
+        default="fp32", description="fp16 needs a GPU; box maths stays in float32"
+    )
     channels_last: bool | None = Field(
         default=None, description="weights and images in the memory format NHWC; null: on a CUDA device"
     )
@@ -59,8 +64,8 @@ class SystemConfig(Section):
         default="none",
         description="full: of several processes each holds a share of weights, gradients and optimizer state (FSDP2)",
     )
-    deterministic: bool = False
-    run_dir: LenientPath | None = None
+    deterministic: bool = Field(default=False, description="only deterministic algorithms of torch")
+    run_dir: LenientPath | None = Field(default=None, description="folder of the run; null: runs/<date and time>")
     checkpoint_steps: Count | None = Field(
         default=None, description="optimizer steps between checkpoints; null: only after each epoch"
     )
@@ -82,19 +87,29 @@ class NumClasses(Section):
 class DetectionsConfig(Section):
     """What becomes a detection; null: as the detection head's own recipe says."""
 
-    score_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
-    nms: Annotated[Component, In(registries.SUPPRESSIONS)] = Component("class_wise")
-    nms_threshold: Annotated[float, Field(ge=0, le=1)] | None = None
-    max_detections: Count = 100
-    candidates: Count = 1000
+    score_threshold: Share | None = Field(
+        default=None, description="what scores below it before suppression is no detection"
+    )
+    nms: Annotated[Component, In(registries.SUPPRESSIONS)] = Field(
+        default=Component("class_wise"), description="which of several detections of one object stay"
+    )
+    nms_threshold: Share | None = Field(default=None, description="IoU above which a detection suppresses a worse one")
+    max_detections: Count = Field(default=100, description="kept at most, by image")
+    candidates: Count = Field(default=1000, description="best detections of a level that enter the suppression")
 
 
 class ModelConfig(Section):
     """The network. Either head may be null: then that task is left out."""
 
-    backbone: Annotated[Component, In(registries.BACKBONES)] = Component("resnet18")
-    segmentation_head: Annotated[Component, In(registries.SEGMENTATION_HEADS)] | None = Component("fcn")
-    detection_head: Annotated[Component, In(registries.DETECTION_HEADS)] | None = Component("fpn")
+    backbone: Annotated[Component, In(registries.BACKBONES)] = Field(
+        default=Component("resnet18"), description="any timm model with feature maps by its name, such as resnet18"
+    )
+    segmentation_head: Annotated[Component, In(registries.SEGMENTATION_HEADS)] | None = Field(
+        default=Component("fcn"), description="of the task seg; null leaves it out"
+    )
+    detection_head: Annotated[Component, In(registries.DETECTION_HEADS)] | None = Field(
+        default=Component("fpn"), description="of the task det; null leaves it out"
+    )
     auxiliary_heads: list[Annotated[Component, In(registries.SEGMENTATION_HEADS)]] = Field(
         default=[], description="further segmentation heads that only add losses (deep supervision)"
     )
@@ -106,14 +121,18 @@ class ModelConfig(Section):
         default={}, description="further tasks by name, beside seg and det"
     )
     detections: DetectionsConfig = Field(default_factory=DetectionsConfig)
-    activation: Annotated[Component, In(registries.ACTIVATIONS)] | None = Component("relu")
-    init_scheme: Annotated[Component, In(registries.INITIALIZERS)] = Component("xavier")
+    activation: Annotated[Component, In(registries.ACTIVATIONS)] | None = Field(
+        default=Component("relu"), description="replaced across backbone and heads; null keeps the backbone's own"
+    )
+    init_scheme: Annotated[Component, In(registries.INITIALIZERS)] = Field(
+        default=Component("xavier"), description="fills the weights that are not pretrained"
+    )
     init_backbone: bool | None = Field(default=None, description="null: exactly when the backbone is not pretrained")
     zero_init_residual: bool = Field(default=False, description="start every residual block as the identity")
     norm: Annotated[Component, In(registries.NORMS)] | None = Field(
         default=None, description="takes the place of every batch norm; null keeps them"
     )
-    dropout_rate: Fraction = 0.3
+    dropout_rate: Fraction = Field(default=0.3, description="in the heads")
     pretrained: bool | LenientPath = Field(
         default=False, description="true: timm's weights; a path: a local file of weights"
     )
@@ -125,7 +144,7 @@ class ModelConfig(Section):
     @classmethod
     def _consistent(cls, values: Any, handler: ModelWrapValidatorHandler[Self]) -> Self:
         """Report contradictions together with all other problems of the section."""
-        details = _contradictions(values) if isinstance(values, Mapping) else []
+        details = contradictions(values) if isinstance(values, Mapping) else []
         try:
             section = handler(values)
         except ValidationError as error:
@@ -140,43 +159,13 @@ class ModelConfig(Section):
         return self.init_backbone if self.init_backbone is not None else not self.pretrained
 
 
-def _contradictions(values: Mapping[str, Any]) -> list[InitErrorDetails]:
-    no_segmentation, no_detection = (values.get(f"{kind}_head", "") is None for kind in ("segmentation", "detection"))
-    found = []
-    if no_segmentation and no_detection and not values.get("tasks"):
-        found.append(problem(("segmentation_head",), "null, as detection_head is: at least one head is needed"))
-    if no_segmentation and values.get("auxiliary_heads"):
-        found.append(problem(("auxiliary_heads",), "belong to the segmentation task, but segmentation_head is null"))
-    if no_detection:
-        found += _neck_without_detection(values)
-    found += [
-        problem(("tasks", name), f"'{name}' is made by {key}; choose another name")
-        for name, key in (("seg", "segmentation_head"), ("det", "detection_head"))
-        if isinstance(values.get("tasks"), Mapping) and name in values["tasks"]
-    ]
-    if values.get("pretrained", False) is not False:
-        found += [
-            problem((key,), "true would overwrite the weights that 'pretrained' loads; choose one")
-            for key in ("init_backbone", "zero_init_residual")
-            if values.get(key) is True
-        ]
-    return found
-
-
-def _neck_without_detection(values: Mapping[str, Any]) -> list[InitErrorDetails]:
-    shares, neck = values.get("share_neck", False) is True, values.get("neck")
-    if shares and neck is None:
-        return [problem(("share_neck",), "true, but there is no neck to share: choose one as model.neck")]
-    if neck is not None and not shares:
-        return [problem(("neck",), "stands before the detection head, which is null; share_neck: true for all tasks")]
-    return []
-
-
 class TrainingConfig(Section):
     """The optimization."""
 
-    lr: Positive = 0.002
-    lr_schedule: Annotated[Component, In(registries.SCHEDULES)] = Component("cosine")
+    lr: Positive = Field(default=0.002, description="base learning rate")
+    lr_schedule: Annotated[Component, In(registries.SCHEDULES)] = Field(
+        default=Component("cosine"), description="how the learning rate changes after the warm-up"
+    )
     warmup_epochs: NonNegative = Field(default=1.0, description="linear warm-up from 0, in epochs")
     lr_batch_size_reference: Count | None = Field(
         default=None, description="lr is meant for this many images a step and scales with them; null: lr as it is"
@@ -185,21 +174,29 @@ class TrainingConfig(Section):
     freeze_backbone_epochs: Annotated[int, Field(ge=0)] = Field(
         default=0, description="epochs at the beginning in which the backbone stays as it is"
     )
-    optimizer: Annotated[Component, In(registries.OPTIMIZERS)] = Component("adamw")
+    optimizer: Annotated[Component, In(registries.OPTIMIZERS)] = Field(
+        default=Component("adamw"), description="of torch, or any of timm's by name"
+    )
     batch_size: Count | Literal["auto"] = Field(
         default=32, description="images in a batch, of all processes together; auto: as many as fit a CUDA device"
     )
     accumulate: Count = Field(default=1, description="batches an optimizer step")
-    weight_decay: NonNegative = 0.0
+    weight_decay: NonNegative = Field(default=0.0, description="of parameters with two dimensions or more")
     decay_norms_and_biases: bool = Field(default=False, description="whether weight_decay acts on those too")
     ema_decay: Fraction | None = Field(
         default=None, description="score and keep an exponential moving average of the weights, with this decay"
     )
     clip_norm: Positive | None = Field(default=10.0, description="largest norm of the gradient; null: no limit")
-    loss_weights: dict[str, NonNegative] = {"seg": 1.0, "det": 1.0}
-    seg_loss: Annotated[Component, InSum(registries.SEGMENTATION_LOSSES)] = Component("cross_entropy")
-    det_loss: Annotated[Component, In(registries.BOX_LOSSES)] = Component("ciou")
-    det_class_loss: Annotated[Component, In(registries.CLASSIFICATION_LOSSES)] = Component("focal")
+    loss_weights: dict[str, NonNegative] = Field(default={"seg": 1.0, "det": 1.0}, description="of the tasks")
+    seg_loss: Annotated[Component, InSum(registries.SEGMENTATION_LOSSES)] = Field(
+        default=Component("cross_entropy"), description="or a list of several with weights, which are added"
+    )
+    det_loss: Annotated[Component, In(registries.BOX_LOSSES)] = Field(
+        default=Component("ciou"), description="of the boxes' coordinates"
+    )
+    det_class_loss: Annotated[Component, In(registries.CLASSIFICATION_LOSSES)] = Field(
+        default=Component("focal"), description="of the boxes' classes"
+    )
     det_assigner: Annotated[Component, In(registries.ASSIGNERS)] | None = Field(
         default=None, description="which point learns which object; null: the one that the detection head names"
     )
@@ -222,8 +219,10 @@ class TrainingConfig(Section):
 class DataConfig(Section):
     """The images and what is done to them before the network."""
 
-    dataset: Annotated[Component, In(registries.DATASETS)] = Component("voc")
-    dataset_root: LenientPath = Path("./data/VOC2012")
+    dataset: Annotated[Component, In(registries.DATASETS)] = Field(
+        default=Component("voc"), description="what reads the folder dataset_root"
+    )
+    dataset_root: LenientPath = Field(default=Path("./data/VOC2012"), description="folder of the data set")
     exclude: LenientPath | None = Field(
         default=None, description="list of ids of images to leave out, as mtv.data.check writes it"
     )
@@ -234,8 +233,12 @@ class DataConfig(Section):
     multi_scale: Scales | None = Field(
         default=None, description="[smallest, largest]: each batch of training is image_size times a factor from there"
     )
-    preprocessing: Annotated[Component, In(registries.PREPROCESSING)] = Component("standardize")
-    augmentation_level: Annotated[Component, In(registries.AUGMENTATIONS)] = Component("basic")
+    preprocessing: Annotated[Component, In(registries.PREPROCESSING)] = Field(
+        default=Component("standardize"), description="mean and standard deviation that images are normalized with"
+    )
+    augmentation_level: Annotated[Component, In(registries.AUGMENTATIONS)] = Field(
+        default=Component("basic"), description="how the images of training are changed"
+    )
     mixes: list[Annotated[Component, In(registries.MIXES)]] = Field(
         default=[], description="several images put together to one: mosaic, mixup, copy_paste"
     )

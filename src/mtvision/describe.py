@@ -206,6 +206,8 @@ def _plain_type_text(annotation: Any) -> str:
 
 
 def _class_name(kind: Any) -> str:
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        return "{" + ", ".join(f"{key}: ..." for key in kind.model_fields) + "}"
     return str(getattr(kind, "__name__", kind))
 
 

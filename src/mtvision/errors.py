@@ -15,7 +15,8 @@ class ConfigError(MtvisionError, ValueError):
     """A config that cannot be used; every problem of it is listed in ``problems``, one sentence each."""
 
     def __init__(self, problems: Sequence[str] | str, source: str | None = None) -> None:
-        self.problems = (_sentence(problems, type(self)),) if isinstance(problems, str) else tuple(problems)
+        listed = [_sentence(problems, type(self))] if isinstance(problems, str) else problems
+        self.problems: tuple[str, ...] = tuple(listed)
         self.source = source
         head = f"{source}: " if source else ""
         super().__init__(head + ("\n" + head).join(self.problems))

@@ -73,7 +73,7 @@ def _build(cfg: Config, classes: Classes | None) -> MultiTaskModel:
     _replace_activations(model, cfg.model)
     _replace_norms(model, cfg.model)
     _initialize(model, cfg)
-    model.settings = network_settings(cfg)
+    model.settings, model.config = network_settings(cfg), cfg.dump()
     return model
 
 

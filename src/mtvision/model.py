@@ -4,7 +4,7 @@ import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from mtvision.layers.mode import evaluation_mode
 from mtvision.layers.normalization import IMAGENET_MEAN, IMAGENET_STD, InputNormalization
 from mtvision.tasks.base import Task
 from mtvision.types import Classes, Prediction, Sample
+
+if TYPE_CHECKING:
+    from mtvision.hub.options import LoadOptions, PushOptions, Results
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +48,7 @@ class MultiTaskModel(nn.Module):
     Attributes:
         origins: what gave each parameter its first value, by its name, where that is known; see `describe`.
         settings: what the config said of the network, where there was one; `Trainer` compares its own with it.
+        config: all that the config said, as `Config.dump` gives it; None for a model put together from parts.
     """
 
     def __init__(
@@ -69,6 +73,7 @@ class MultiTaskModel(nn.Module):
         self.image_size = image_size
         self.origins: dict[str, str] = {}
         self.settings: dict[str, Any] | None = None
+        self.config: dict[str, Any] | None = None
 
     def forward(self, images: Tensor) -> dict[str, Any]:
         """Return each task's output, by task name.
@@ -172,6 +177,68 @@ class MultiTaskModel(nn.Module):
                 "the data set's mean and standard deviation (preprocessing 'normalize') are not known yet, ImageNet's "
                 "stand in: call model.normalization.set_statistics(mean, std), or train the model with Trainer"
             )
+
+    def save_pretrained(
+        self, folder: str | Path, *, results: "Results | None" = None, card: Mapping[str, Any] | None = None
+    ) -> Path:
+        """Write a folder that is complete in itself, and return it.
+
+        It has ``config.json``, ``model.safetensors`` and the model card ``README.md``; one that is there is kept.
+        `from_pretrained` and `mtvision.load_model` read it.
+
+        Args:
+            folder: made if it is not there.
+            results: what these weights reached, for the card: of `mtvision.train` or `mtvision.evaluate`.
+            card: more of the card's metadata, such as ``{"license": "mit"}``.
+
+        Raises:
+            ConfigError: if the model was put together from parts: no config tells how to build it again.
+            ValueError: if ``card`` has a key that a model card cannot have.
+        """
+        from mtvision.hub.folder import save_pretrained
+
+        return save_pretrained(self, Path(folder), results, card)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        results: "Results | None" = None,
+        card: Mapping[str, Any] | None = None,
+        **options: "Unpack[PushOptions]",
+    ) -> str:
+        """Upload what `save_pretrained` writes to the Hugging Face Hub, and return the address of the commit.
+
+        Args:
+            repo_id: ``user/name``; made if it is not there.
+            results: see `save_pretrained`.
+            card: see `save_pretrained`.
+            options: ``private``, ``token``, ``branch``, ``create_pr``, ``commit_message`` and ``ignore_patterns``
+                (``"README.md"`` keeps a card that was edited there), all as huggingface_hub has them.
+
+        Raises:
+            ConfigError: see `save_pretrained`.
+        """
+        from mtvision.hub.folder import push_to_hub
+
+        return push_to_hub(self, repo_id, results, card, **options)
+
+    @staticmethod
+    def from_pretrained(name_or_folder: str | Path, **options: "Unpack[LoadOptions]") -> "MultiTaskModel":
+        """Load a model of the Hugging Face Hub or of a folder, in evaluation mode on the CPU; none of it is executed.
+
+        Args:
+            name_or_folder: ``user/name`` on the hub, or a folder that `save_pretrained` or a run wrote.
+            options: ``revision``, ``token``, ``cache_dir``, ``force_download`` and ``local_files_only``, all as
+                huggingface_hub has them.
+
+        Raises:
+            CheckpointError: if there is no such folder or model, it is damaged, or its weights do not fit its config.
+            ValueError: if there are options for a folder, where nothing is downloaded.
+        """
+        from mtvision.hub.folder import from_pretrained
+
+        return from_pretrained(name_or_folder, **options)
 
     def _predict_samples(self, samples: list[Sample]) -> list[Prediction]:
         if self.image_size:

@@ -97,6 +97,11 @@ class Registry(Generic[T]):
             found += [name for name in self._fallback.names() if fnmatchcase(name, pattern) and name not in found]
         return found
 
+    @property
+    def is_open(self) -> bool:
+        """Whether an outside catalogue has further names, as timm's for backbones."""
+        return self._fallback is not None
+
     def own_names(self) -> list[str]:
         """Return the names that were registered, without those of an outside catalogue."""
         load_plugins()

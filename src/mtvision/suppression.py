@@ -26,34 +26,48 @@ class Suppression(Protocol):
         """
 
 
+def suppress_class_wise(
+    boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float, max_detections: int
+) -> tuple[Tensor, Tensor]:
+    """Suppress as `class_wise` says; a `Suppression`."""
+    kept = class_wise_nms(boxes, scores, labels, threshold)[:max_detections]
+    return kept, scores[kept]
+
+
+def suppress_class_agnostic(
+    boxes: Tensor,
+    scores: Tensor,
+    labels: Tensor,  # noqa: ARG001 - part of the contract
+    threshold: float,
+    max_detections: int,
+) -> tuple[Tensor, Tensor]:
+    """Suppress as `class_agnostic` says; a `Suppression`."""
+    kept = class_agnostic_nms(boxes, scores, threshold)[:max_detections]
+    return kept, scores[kept]
+
+
+def suppress_nothing(
+    boxes: Tensor,  # noqa: ARG001
+    scores: Tensor,
+    labels: Tensor,  # noqa: ARG001
+    threshold: float,  # noqa: ARG001
+    max_detections: int,
+) -> tuple[Tensor, Tensor]:
+    """Keep the best, whatever overlaps, as `none` says; a `Suppression`."""
+    kept = scores.argsort(descending=True, stable=True)[:max_detections]
+    return kept, scores[kept]
+
+
 @SUPPRESSIONS.register("class_wise")
 def class_wise() -> Suppression:
     """Greedy suppression within each class; detections of two classes leave each other alone (Girshick et al. 2014)."""
-
-    def suppress(
-        boxes: Tensor, scores: Tensor, labels: Tensor, threshold: float, max_detections: int
-    ) -> tuple[Tensor, Tensor]:
-        kept = class_wise_nms(boxes, scores, labels, threshold)[:max_detections]
-        return kept, scores[kept]
-
-    return suppress
+    return suppress_class_wise
 
 
 @SUPPRESSIONS.register("class_agnostic")
 def class_agnostic() -> Suppression:
     """Greedy suppression across classes: one object, one detection (Girshick et al. 2014, without their classes)."""
-
-    def suppress(
-        boxes: Tensor,
-        scores: Tensor,
-        labels: Tensor,  # noqa: ARG001 - part of the contract
-        threshold: float,
-        max_detections: int,
-    ) -> tuple[Tensor, Tensor]:
-        kept = class_agnostic_nms(boxes, scores, threshold)[:max_detections]
-        return kept, scores[kept]
-
-    return suppress
+    return suppress_class_agnostic
 
 
 @SUPPRESSIONS.register("soft")
@@ -91,15 +105,4 @@ def soft(
 @SUPPRESSIONS.register("none")
 def none() -> Suppression:
     """Nothing is suppressed, for a head that says each object once (as DETR does, Carion et al. 2020)."""
-
-    def suppress(
-        boxes: Tensor,  # noqa: ARG001
-        scores: Tensor,
-        labels: Tensor,  # noqa: ARG001
-        threshold: float,  # noqa: ARG001
-        max_detections: int,
-    ) -> tuple[Tensor, Tensor]:
-        kept = scores.argsort(descending=True, stable=True)[:max_detections]
-        return kept, scores[kept]
-
-    return suppress
+    return suppress_nothing

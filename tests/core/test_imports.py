@@ -22,6 +22,7 @@ SATELLITES = [
     "pandas",
     "ensemble_boxes",
     "numba",
+    "huggingface_hub",
 ]
 
 

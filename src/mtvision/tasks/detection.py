@@ -26,7 +26,7 @@ from mtvision.registries import (
 from mtvision.registry import Component
 from mtvision.suppression import Suppression
 from mtvision.tasks.base import Task, with_dropout
-from mtvision.tasks.selection import Selection, level_index, select_detections
+from mtvision.tasks.selection import Selection, level_index, object_scores, select_detections
 from mtvision.types import DetectionPrediction, DetectionTarget, FeatureInfo
 
 if TYPE_CHECKING:
@@ -215,12 +215,9 @@ class DetectionTask(Task):
     ) -> list[DetectionPrediction]:
         """Return the detections of each image, best first, in pixels of ``image_sizes`` (H, W; None: of the input).
 
-        Boxes are clipped to the image. Where the head says a centerness, a score is the geometric mean of class and
-        centerness (torchvision's reading of FCOS).
+        Boxes are clipped to the image. A score is that of `object_scores`.
         """
-        scores = output.class_logits.float().sigmoid()
-        if output.centerness is not None:
-            scores = (scores * output.centerness.float().sigmoid()[..., None]).sqrt()
+        scores = object_scores(output.class_logits, output.centerness)
         boxes = clip_boxes(self.head.decode(output.box_regression, output.points), output.image_size)
         own = [output.image_size] * len(boxes)
         sizes = own if image_sizes is None else map(output.image_size.new_tensor, image_sizes)

@@ -29,7 +29,26 @@ def level_index(points: Tensor) -> Tensor:
         tensor([0, 0, 1])
     """
     changes = points[1:, 2] != points[:-1, 2]
-    return torch.cat([changes.new_zeros(min(1, len(points)), dtype=torch.int64), changes.cumsum(0)])
+    first = changes.new_zeros(min(1, points.shape[0]), dtype=torch.int64)  # len() would make it a constant in a trace
+    return torch.cat([first, changes.cumsum(0)])
+
+
+def object_scores(class_logits: Tensor, centerness: Tensor | None) -> Tensor:
+    """Return the scores ``(N, A, C)`` of the classes at each point, in [0, 1].
+
+    Where the head says a centerness, a score is the geometric mean of class and centerness (torchvision's reading of
+    FCOS).
+
+    Args:
+        class_logits: ``(N, A, C)``.
+        centerness: logits ``(N, A)``, None where the head has none.
+
+    Example:
+        >>> object_scores(torch.zeros(1, 1, 2), None)
+        tensor([[[0.5000, 0.5000]]])
+    """
+    scores = class_logits.float().sigmoid()
+    return scores if centerness is None else (scores * centerness.float().sigmoid()[..., None]).sqrt()
 
 
 def select_detections(boxes: Tensor, scores: Tensor, levels: Tensor, selection: Selection) -> DetectionPrediction:

@@ -1,7 +1,8 @@
 """Checkpoints: a folder with weights as safetensors, what they belong to as JSON and, to go on from, the loop's state.
 
 ``model.safetensors`` and ``checkpoint.json`` suffice to load a model. ``state.pt`` is there only in ``last``, and so is
-``training.safetensors`` where the model's weights are an average of those that are trained.
+``training.safetensors`` where the model's weights are an average of those that are trained. A folder that
+`MultiTaskModel.save_pretrained` wrote has ``config.json`` in place of ``checkpoint.json``.
 """
 
 import io
@@ -9,9 +10,10 @@ import json
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from pydantic import TypeAdapter
@@ -32,10 +34,13 @@ FORMAT = 2
 _OF_LOOP = {"optimizer", "balancer", "scaler", "weights", "lr", "steps_done", "skipped", "skipped_in_row"}
 STATE_KEYS = {"epoch", "step", "monitor", "metrics", "reason", "seconds", "history", "of_processes", *_OF_LOOP}
 WEIGHTS, DESCRIPTION, STATE = "model.safetensors", "checkpoint.json", "state.pt"
+PRETRAINED = "config.json"
 TRAINING_WEIGHTS = "training.safetensors"
 _PACKAGES = ("mtvision", "torch", "torchvision", "timm", "albumentations", "torchmetrics", "accelerate")
 
 logger = logging.getLogger(__name__)
+
+_Read = TypeVar("_Read", "Description", "Pretrained")
 
 
 @dataclass(frozen=True)
@@ -62,11 +67,32 @@ class Description:
     format: int = FORMAT
 
 
+@dataclass(frozen=True)
+class Pretrained:
+    """What a folder of `MultiTaskModel.save_pretrained` holds beside the weights.
+
+    Attributes:
+        config: as `Config.dump` gives it.
+        classes: names by task, None if the model has none.
+        metrics: that the weights reached; empty where nobody said so.
+        per_class: tables by metric and class name.
+        versions: of the packages that wrote it.
+    """
+
+    config: dict[str, Any]
+    classes: dict[str, list[str]] | None
+    metrics: dict[str, float] = field(default_factory=dict)
+    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    format: int = FORMAT
+
+
 def versions() -> dict[str, str]:
     """Return the versions of the packages that a result depends on."""
     return {name: _version(name) for name in _PACKAGES}
 
 
+@cache  # to look one up reads files, and each checkpoint wants all of them
 def _version(package: str) -> str:
     """Return the version of an installed package, "unknown" for one that is run from its source tree."""
     try:
@@ -104,9 +130,9 @@ def save_checkpoint(
     Raises:
         CheckpointError: if it cannot be written.
     """
-    files = {DESCRIPTION: json_text(asdict(description)).encode(), WEIGHTS: _weights_file(weights)}
+    files = {DESCRIPTION: json_text(asdict(description)).encode(), WEIGHTS: weights_file(weights)}
     if training_weights is not None:
-        files[TRAINING_WEIGHTS] = _weights_file(training_weights)
+        files[TRAINING_WEIGHTS] = weights_file(training_weights)
     if state is not None:
         buffer = io.BytesIO()
         torch.save(dict(state), buffer)
@@ -114,7 +140,8 @@ def save_checkpoint(
     write_folder(folder, files, keep_previous=state is not None)
 
 
-def _weights_file(weights: Mapping[str, Tensor]) -> bytes:
+def weights_file(weights: Mapping[str, Tensor]) -> bytes:
+    """Return the content of a safetensors file."""
     from safetensors.torch import save
 
     content: bytes = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
@@ -123,9 +150,14 @@ def _weights_file(weights: Mapping[str, Tensor]) -> bytes:
 
 def describe_run(model: MultiTaskModel, config: Config, **values: Any) -> Description:
     """Return the description of a checkpoint of a model; ``values`` are its further attributes."""
-    classes = model.classes
-    names = {task: list(classes.names(task)) for task in (*STANDARD_TASKS, *classes.others)} if classes else None
-    return Description(config.dump(), names, versions=versions(), **values)
+    return Description(config.dump(), class_names(model.classes), versions=versions(), **values)
+
+
+def class_names(classes: Classes | None) -> dict[str, list[str]] | None:
+    """Return the names by task as plain values, None where there are none."""
+    if classes is None:
+        return None
+    return {task: list(classes.names(task)) for task in (*STANDARD_TASKS, *classes.others)}
 
 
 def whole_checkpoint(folder: Path) -> Path | None:
@@ -166,38 +198,55 @@ def read_description(folder: Path) -> Description:
     Raises:
         CheckpointError: if the file is damaged or from a newer format.
     """
-    path = folder / DESCRIPTION
+    return _read(folder / DESCRIPTION, Description)
+
+
+def read_pretrained(folder: Path) -> Pretrained:
+    """Read what `MultiTaskModel.save_pretrained` wrote beside the weights.
+
+    Raises:
+        CheckpointError: if the file is missing, damaged, another program's or from a newer format.
+    """
+    return _read(folder / PRETRAINED, Pretrained)
+
+
+def _read(path: Path, kind: type[_Read]) -> _Read:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        content["metrics"] = with_nan(content["metrics"])
-        description: Description = TypeAdapter(Description).validate_python(content)
+        content |= {key: with_nan(content[key]) for key in ("metrics", "per_class") if key in content}
+        found = TypeAdapter(kind).validate_python(content)
     except (OSError, ValueError, TypeError, LookupError) as error:
         reason = "; ".join(str(error).splitlines()[:2])
         raise CheckpointError(f"{path}: not a checkpoint's description ({reason})") from None
-    if description.format > FORMAT:
-        raise CheckpointError(
-            f"{path}: written by a newer mtvision (format {description.format}, this one reads {FORMAT})"
-        )
-    return description
+    if found.format > FORMAT:
+        raise CheckpointError(f"{path}: written by a newer mtvision (format {found.format}, this one reads {FORMAT})")
+    return found
 
 
 def load_model(path: str | Path, which: str = "best") -> MultiTaskModel:
     """Load a trained model by itself, in evaluation mode on the CPU.
 
     Args:
-        path: a run folder or a checkpoint folder.
+        path: a run folder, a checkpoint folder or one that `MultiTaskModel.save_pretrained` wrote.
         which: of a run folder, ``best`` or ``last``.
 
     Raises:
         CheckpointError: if there is no checkpoint, it is damaged, or its weights do not fit its config.
     """
+    if (Path(path) / PRETRAINED).is_file():
+        folder = Path(path)
+        return _build(read_pretrained(folder), folder, PRETRAINED)
     folder = find_checkpoint(path, which)
-    description = read_description(folder)
+    return _build(read_description(folder), folder, DESCRIPTION)
+
+
+def _build(description: Description | Pretrained, folder: Path, source: str) -> MultiTaskModel:
+    """Return the model that a description tells of, with the weights beside it."""
     try:
         config = Config(**description.config).replace({"model.pretrained": False})
     except ConfigError as error:
         raise CheckpointError(
-            f"{folder / DESCRIPTION}: its config cannot be used here (a part of one's own must be registered first: "
+            f"{folder / source}: its config cannot be used here (a part of one's own must be registered first: "
             f"import its script): {error}"
         ) from None
     names = {task: tuple(listed) for task, listed in (description.classes or {}).items()}
@@ -206,6 +255,7 @@ def load_model(path: str | Path, which: str = "best") -> MultiTaskModel:
     model = build_model(config, classes=classes)
     load_weights(model, folder)
     model.origins = all_from(model, "checkpoint")
+    model.config = description.config
     return model.eval()
 
 

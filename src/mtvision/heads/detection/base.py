@@ -40,7 +40,9 @@ def check_maps(maps: DetectionMaps, num_classes: int) -> None:
     """
     if not isinstance(maps, DetectionMaps):
         raise ConfigError([f"a detection head must return DetectionMaps, got {type(maps).__name__}"])
-    found = {name: tuple(value.shape) for name, value in maps._asdict().items() if value is not None}
+    found = {  # written out, since torch 2.6 cannot compile _asdict
+        name: tuple(value.shape) for name, value in zip(DetectionMaps._fields, maps, strict=True) if value is not None
+    }
     logits = found["class_logits"]
     if len(logits) != 3 or logits[2] != num_classes:
         raise ConfigError([f"the detection head must give class logits (N, A, {num_classes}), got {logits}"])

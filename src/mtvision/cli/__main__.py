@@ -1,0 +1,5 @@
+"""``python -m mtvision.cli``."""
+
+from mtvision.cli import app
+
+app()
