@@ -4,8 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PEERS_INSTALLED := $(VENV)/.peers-installed
+DOCS_INSTALLED := $(VENV)/.docs-installed
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
-.PHONY: demo test check format docs-tables bench clean
+.PHONY: demo test check format docs docs-serve docs-tables bench clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml
@@ -24,14 +26,26 @@ check: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/pyright --project tests/typing --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs-tables: $(INSTALLED)  ## write docs/components.md from the registries
+$(DOCS_INSTALLED): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[docs]"
+	touch $@
+
+docs: $(DOCS_INSTALLED)  ## build the site into runs/site; a warning fails it (not with --quiet, which hides them from --strict too)
+	$(MKDOCS) build
+
+docs-serve: $(DOCS_INSTALLED)  ## show the site on http://127.0.0.1:8000 and build anew what is changed
+	$(MKDOCS) serve --watch src
+
+docs-tables: $(INSTALLED)  ## write docs/components.md from the registries, and the diagrams of the concept pages
 	$(BIN)/python docs/write_components.py
+	$(BIN)/python docs/write_diagrams.py
 
 $(PEERS_INSTALLED): benchmarks/requirements.txt $(INSTALLED)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt

@@ -25,7 +25,7 @@ in YAML, a tuple a list). What it means:
 print(mtv.SEGMENTATION_HEADS.describe("fcn"))  # the same part with a text for each option
 ```
 
-Parts of your own stand beside these and are checked alike; see the [readme](../README.md#a-part-of-your-own).
+Parts of your own stand beside these and are checked alike; see [how to add one](how_to/own_head.md).
 
 Of backbones, necks, heads, norms, activations and tasks, all that an exported model runs:
 

@@ -4,14 +4,12 @@ import re
 from pathlib import Path
 
 import pytest
-import torch
 import yaml
-from torch import nn
 
 import mtvision as mtv
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def documented_keys(section):
@@ -44,21 +42,10 @@ def test_configuration_page_names_every_choice(registry):
     assert [name for name in own if f"`{name}`" not in text] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.relative_to(ROOT).as_posix())
 def test_links_between_pages_lead_somewhere(page):
     links = re.findall(r"\]\((?!https?://|#)([^)#]+)", page.read_text())
     assert [link for link in links if not (page.parent / link).exists()] == []
-
-
-def test_the_readmes_own_head_runs():
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    block = next(text for text in blocks if "SEGMENTATION_HEADS.register" in text)
-    scope = {"mtv": mtv, "nn": nn}
-    try:
-        exec(block, scope)
-        assert scope["model"](torch.rand(1, 3, 64, 64))["seg"].logits.shape == (1, 21, 64, 64)
-    finally:
-        mtv.SEGMENTATION_HEADS._factories.pop("mine", None)
 
 
 def test_the_readmes_sentences_are_those_of_the_library():

@@ -1,0 +1,3 @@
+"""Nobody imports what only type checkers read: it would register its parts for all tests."""
+
+collect_ignore = ["downstream.py"]
