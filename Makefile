@@ -7,7 +7,7 @@ PEERS_INSTALLED := $(VENV)/.peers-installed
 DOCS_INSTALLED := $(VENV)/.docs-installed
 MKDOCS := NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs
 
-.PHONY: demo test check format docs docs-serve docs-tables bench clean
+.PHONY: demo test test-all check format docs docs-serve docs-tables bench clean
 .DEFAULT_GOAL := test
 
 $(INSTALLED): pyproject.toml
@@ -19,8 +19,14 @@ $(INSTALLED): pyproject.toml
 demo: $(INSTALLED)  ## train on generated shapes: table, curves and a panel of predictions in runs/demo
 	$(BIN)/python examples/quickstart.py --run-dir runs/demo
 
-test: $(INSTALLED)  # many tests start processes: with compiled modules each of them starts sooner
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=auto
+# many tests start processes: with compiled modules each of them starts sooner
+PYTEST := PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest --numprocesses=auto
+
+test: $(INSTALLED)  ## all tests but the slow ones
+	$(PYTEST) -m "not slow"
+
+test-all: $(INSTALLED)  ## all tests
+	$(PYTEST)
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

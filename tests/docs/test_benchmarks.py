@@ -71,6 +71,7 @@ def test_a_step_changes_the_weights_and_leaves_no_gradient(load_benchmark):
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
+@pytest.mark.slow
 def test_train_step_compares_both_tasks_with_one_and_with_other_libraries(load_benchmark, tmp_path, monkeypatch):
     module = load_benchmark("train_step")
     monkeypatch.setattr(module, "ceilings", lambda *_: {"matrix product": 1.0})
@@ -88,6 +89,7 @@ def test_train_step_compares_both_tasks_with_one_and_with_other_libraries(load_b
     assert json.loads(file.read_text())["tables"][0]["rows"] == rows
 
 
+@pytest.mark.slow
 def test_inference_compares_ours_with_other_libraries(load_benchmark, tmp_path, monkeypatch):
     module = load_benchmark("inference")
     monkeypatch.setattr(module.runtimes, "other_forms", lambda *_: ({}, ["left out: for the test"]))

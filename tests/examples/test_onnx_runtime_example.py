@@ -28,6 +28,7 @@ def photo(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_predicts_as_the_model_does_without_torch(photo, tmp_path):
     model, exported = exported_model()
     options = [exported.path, photo, "--out", tmp_path / "out", "--score-threshold", "0.03"]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import mtvision as mtv
-from mtvision.exporting import checking, metadata, read_metadata
+from mtvision.exporting import checking, exporter, metadata, read_metadata
 from mtvision.exporting.network import tracing_size
 from mtvision.exporting.onnx_file import require_onnx
 from mtvision.layers.normalization import InputNormalization
@@ -117,6 +117,12 @@ class Branching(Pointwise):
     def forward(self, features):
         logits = super().forward(features)
         return logits if logits.sum() > 0 else -logits
+
+
+def test_a_program_that_would_refuse_the_models_own_size_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(exporter, "smallest_side", lambda program, free, size: 33)
+    with pytest.raises(mtv.MtvisionError, match=r"images of 33 pixels at least, and image_size is 8 x 8; give dynamic"):
+        mtv.export(tiny(), tmp_path / "model.pt2")
 
 
 def test_a_model_that_cannot_be_traced_is_told(tmp_path):

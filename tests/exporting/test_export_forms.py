@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from small_exports import SIZE, noise, require_packages, small_model
 from torch import Tensor
 
 import mtvision as mtv
@@ -14,6 +13,9 @@ from mtvision.exporting.onnx_file import onnx_runner
 from mtvision.layers.mode import evaluation_mode
 from mtvision.ops.boxes import clip_boxes
 from mtvision.tasks.base import Task
+from small_exports import SIZE, noise, require_packages, small_model
+
+pytestmark = pytest.mark.slow  # an export takes its time
 
 FURTHER = {"distance": "depth", "scene": {"name": "classification", "num_classes": 4}}
 

@@ -11,6 +11,8 @@ from mtvision.exporting.metadata import EXTRA_FILE, KEY
 from mtvision.types import Classes
 from small_exports import require_packages
 
+pytestmark = pytest.mark.slow  # an export takes its time
+
 PAGE = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
 CONFIG = {
     "model": {"backbone": "test_resnet", "segmentation_head": "single_scale", "detection_head": "single_scale"},

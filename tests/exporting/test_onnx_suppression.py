@@ -15,6 +15,8 @@ pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
+pytestmark = pytest.mark.slow  # an export takes its time
+
 
 class Selecting(nn.Module):
     def __init__(self, chosen):

@@ -6,11 +6,13 @@ import torch
 import mtvision as mtv
 from mtvision.exporting import read_metadata
 from mtvision.exporting.onnx_file import onnx_runner
-from mtvision.exporting.quantization import last_layers
+from mtvision.exporting.quantization import depthwise_layers, last_layers
 from small_exports import SIZE, exported_model, noise, require_packages
 
 require_packages()
 import onnx  # noqa: E402
+
+pytestmark = pytest.mark.slow  # an export takes its time
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +76,16 @@ def test_the_last_layers_are_those_without_another_one_behind():
     values = {name: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in "xwde"}
     graph = onnx.helper.make_graph(nodes, "graph", [values["x"], values["w"]], [values["d"], values["e"]])
     assert last_layers(onnx.helper.make_model(graph)) == ["last", "end", "branch"]
+
+
+def test_convolutions_by_channel_are_those_with_groups():
+    node = onnx.helper.make_node
+    nodes = [
+        node("Conv", ["x", "w"], ["a"], name="whole", group=1),
+        node("Conv", ["a", "w"], ["b"], name="by_channel", group=8),
+        node("Conv", ["b", "w"], ["c"], name="plain"),
+    ]
+    assert depthwise_layers(onnx.helper.make_model(onnx.helper.make_graph(nodes, "graph", [], []))) == ["by_channel"]
 
 
 @pytest.mark.parametrize(

@@ -14,5 +14,6 @@ def test_compiles_in_one_graph(name):
 
 
 @HEADS
+@pytest.mark.slow
 def test_exported_equals_eager_at_other_sizes(name):
     check_detection_export(name)

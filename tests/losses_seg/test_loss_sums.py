@@ -1,5 +1,6 @@
 """Sums of losses: what a config may say, and what is computed."""
 
+import jsonschema
 import pytest
 import torch
 import yaml
@@ -183,8 +184,13 @@ def test_overrides_reach_the_options_of_a_single_loss_and_replace_a_sum(tmp_path
 
 
 def test_the_schema_shows_the_three_spellings():
-    kinds = mtv.Config.model_json_schema()["$defs"]["TrainingConfig"]["properties"]["seg_loss"]["anyOf"]
-    assert [kind["type"] for kind in kinds] == ["string", "object", "array"]
+    schema = mtv.Config.model_json_schema()
+    one = {"name": "focal", "gamma": 1.0}
+    for given in ("dice", one, ["cross_entropy", {"name": "dice", "weight": 0.5}, one]):
+        jsonschema.validate({"training": {"seg_loss": given}}, schema)
+    for given in ("dyce", {"name": "focal", "gama": 1.0}, {"gamma": 1.0}, ["dyce"], [], 3):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({"training": {"seg_loss": given}}, schema)
 
 
 def test_a_model_with_a_sum_trains_a_step():

@@ -57,12 +57,14 @@ def test_the_seeds_are_fresh_also_of_what_the_study_had_once(tmp_path):
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
+@pytest.mark.slow
 def test_a_split_that_was_trained_or_chosen_on_is_refused(confirmed, split):
     made, _ = confirmed
     with pytest.raises(ConfigError, match=f"split: '{split}' was trained or chosen on"):
         made.confirm(split=split, progress=False)
 
 
+@pytest.mark.slow
 def test_another_split_than_before_is_refused(confirmed):
     made, _ = confirmed
     with pytest.raises(ConfigError, match="the study was confirmed on 'test'; score 'other' by"):
@@ -70,6 +72,7 @@ def test_another_split_than_before_is_refused(confirmed):
 
 
 @pytest.mark.parametrize("wrong", [{"top": 0}, {"seeds": 0}])
+@pytest.mark.slow
 def test_nothing_to_confirm_is_refused(confirmed, wrong):
     made, _ = confirmed
     with pytest.raises(ConfigError, match="at least 1, got 0"):
@@ -84,6 +87,7 @@ def confirmed(tmp_path_factory):
     return made, made.confirm(top=1, seeds=3, progress=False)
 
 
+@pytest.mark.slow
 def test_both_numbers_are_there_for_each_configuration(confirmed):
     _, found = confirmed
     assert {"configuration", "training.lr", "n", "selected", "fresh", "held_out", "low", "high"} == set(found.columns)
@@ -93,6 +97,7 @@ def test_both_numbers_are_there_for_each_configuration(confirmed):
     assert first["low"] <= first["held_out"] <= first["high"]
 
 
+@pytest.mark.slow
 def test_the_selected_value_is_that_of_the_study(confirmed):
     made, found = confirmed
     means = made.analyze(bootstrap=200).table.finished.groupby("training.lr")["score"].mean()
@@ -100,6 +105,7 @@ def test_the_selected_value_is_that_of_the_study(confirmed):
         assert selected == pytest.approx(means[level])
 
 
+@pytest.mark.slow
 def test_the_held_out_value_is_the_best_checkpoints_on_the_test_split(confirmed):
     made, found = confirmed
     runs = runs_of(made.definition, [{"training.lr": found["training.lr"][0]}], fresh_seeds(made._queue, 3))
@@ -112,6 +118,7 @@ def test_the_held_out_value_is_the_best_checkpoints_on_the_test_split(confirmed)
     assert found["held_out"][0] == pytest.approx(sum(one["score"] for one in noted) / 3)
 
 
+@pytest.mark.slow
 def test_confirmations_are_no_part_of_the_analysis(confirmed):
     made, _ = confirmed
     assert len(made.analyze(bootstrap=200).table.runs) == 4
@@ -126,6 +133,7 @@ def test_a_data_set_without_the_split_is_told_before_anything_runs(tmp_path):
     assert len(made._queue.trials()) == before
 
 
+@pytest.mark.slow
 def test_the_report_shows_both_numbers_the_gallery_and_the_configuration(confirmed):
     made, found = confirmed
     files = made.report()

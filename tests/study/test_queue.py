@@ -128,6 +128,7 @@ def _claim_in_a_process_that_dies(tmp_path, url):
     return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
 
+@pytest.mark.slow
 def test_what_a_killed_worker_had_is_taken_up_at_once_on_its_machine(tmp_path, storage_url):
     queue = filled(tmp_path, url=storage_url)
     name = _claim_in_a_process_that_dies(tmp_path, storage_url)

@@ -22,6 +22,7 @@ def definition(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_study_from_its_plan_to_its_confirmation(definition, tmp_path):
     planned = run("study", "plan", definition)
     assert planned.exit_code == 0, planned.output

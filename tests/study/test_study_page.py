@@ -32,6 +32,7 @@ def scope(tmp_path_factory):
     return names
 
 
+@pytest.mark.slow
 def test_the_first_block_runs_as_it_stands(scope):
     assert scope["study"].plan(probe=False).num_runs == 12
     assert list(scope["findings"].effects["factor"])[:1] == ["model.activation"]

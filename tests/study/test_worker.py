@@ -45,6 +45,7 @@ def finished(tmp_path_factory):
     return study().run(folder, progress=False), folder
 
 
+@pytest.mark.slow
 def test_every_run_is_an_ordinary_run_folder_that_can_be_repeated_alone(finished, tmp_path):
     made, folder = finished
     name = next(iter(states(made)))
@@ -76,6 +77,7 @@ def test_the_same_call_on_a_finished_study_does_nothing(finished):
     assert {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_further_seeds_and_levels_add_runs_and_keep_those_that_are_there(finished, tmp_path):
     _, folder = finished
     shutil.copytree(folder, tmp_path / "a")
@@ -233,6 +235,7 @@ def _checkpoints(folder):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.slow
 def test_a_run_whose_worker_was_ended_goes_on_from_its_checkpoint_to_the_same_result(tmp_path, uninterrupted, how):
     made = _begun(tmp_path / "a")
     worker = _Worker(tmp_path / "a")
@@ -247,6 +250,7 @@ def test_a_run_whose_worker_was_ended_goes_on_from_its_checkpoint_to_the_same_re
     }
 
 
+@pytest.mark.slow
 def test_workers_on_a_database_share_a_study_and_fetch_it_by_its_name(tmp_path, uninterrupted):
     with postgres_server(tmp_path) as url:
         begun = _begun(tmp_path / "here", storage=url, name="shared")
@@ -271,6 +275,7 @@ def test_workers_that_die_are_a_sentence(tmp_path, monkeypatch):
         study().run(tmp_path / "a", workers=2, progress=False)
 
 
+@pytest.mark.slow
 def test_two_processes_of_one_call_do_each_run_once_with_parts_of_ones_own(tmp_path):
     own = tmp_path / "own_parts_of_test.py"
     own.write_text(

@@ -77,6 +77,7 @@ def whole(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_cut_off_between_any_two_steps_it_goes_on_bit_for_bit(whole, tmp_path):
     """One run, cut off five times: in the first step, inside an epoch, before and after a validation, at the end."""
     for epoch, step in ((0, 2), (0, 6), (1, 4), (2, 2), (2, 6)):
@@ -214,6 +215,7 @@ def _kill_twice(folder):
     (folder / "result.json").write_text(json.dumps(campaign.main(2, 1, folder, small)))
 
 
+@pytest.mark.slow
 def test_killed_by_the_system_it_goes_on_bit_for_bit(tmp_path):
     """The quick case of ``benchmarks/kill_resume.py``: SIGKILL, twice, at moments drawn at random."""
     # In a process of its own: its children are forks, and autograd does not work in the fork of one that used it.

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from mtvision.errors import ConfigError, choices_hint
+from mtvision.errors import ConfigError, MtvisionError, choices_hint
 from mtvision.exporting.checking import check_against_eager
 from mtvision.exporting.metadata import (
     EXTRA_FILE,
@@ -127,7 +127,13 @@ def export(
     model.warn_if_pending()
     size = _checked_size(image_size or model.image_size or _DEFAULT_SIZE)
     network, program = _traced(model, wanted, size)
-    metadata = _metadata(network, wanted, size, smallest_side(program, wanted.free, size))
+    smallest = smallest_side(program, wanted.free, size)
+    if wanted.format == "torch.export" and min(size) < smallest:  # it would refuse them; ONNX takes them
+        raise MtvisionError(
+            f"a program with free sizes takes images of {smallest} pixels at least, and image_size is {size[0]} x "
+            f"{size[1]}; give dynamic='batch', or a larger image_size"
+        )
+    metadata = _metadata(network, wanted, size, smallest)
     write = _write_onnx if wanted.format == "onnx" else _write_program
     difference = float("nan")
     with replacing(path) as unfinished:

@@ -41,7 +41,7 @@ class Quantized:
         path: of the file.
         metadata: that is in it.
         num_layers: convolutions and matrix products in eight bits.
-        num_float_layers: those that stayed in float: the last ones of each output.
+        num_float_layers: those that stayed in float.
         num_bytes: of the file.
     """
 
@@ -63,13 +63,15 @@ def quantize(
     """Write an exported ONNX file with weights, and layers, in eight bits.
 
     The last layers of each output and all that follows them stay in float: they cost little, and their numbers are
-    what predictions are made of. What is lost is to be measured on data: see ``docs/export.md``.
+    what predictions are made of. So do convolutions by channel, whose channels differ too much for one range. What is
+    lost is to be measured on data: see ``docs/export.md``.
 
     Args:
         path: of an ONNX file that `export` wrote.
         out: of the new file.
-        method: "static": one range for each tensor, found beforehand with images; weights by channel. "dynamic":
-            ranges are found while the file runs, which needs no images, but is slow with convolutions.
+        method: "static": one range for each tensor, found beforehand with images; weights by channel, of seven bits,
+            since products of eight overflow on x86 processors without VNNI. "dynamic": ranges are found while the file
+            runs, which needs no images, but is slow with convolutions.
         calibration: for "static": images as `MultiTaskModel.predict` takes them, or samples of a data set; such as the
             network will see, but not those on which it is scored.
         num_images: of them that are looked at, the first ones.
@@ -113,6 +115,15 @@ def last_layers(model: Any) -> list[str]:
         if any(each.op_type in _LAYERS or each.name in before_layer for each in following):
             before_layer.add(node.name)
     return [node.name for node in model.graph.node if node.name not in before_layer]
+
+
+def depthwise_layers(model: Any) -> list[str]:
+    """Return the names of the convolutions of an ONNX model that have several groups of channels."""
+    return [
+        node.name
+        for node in model.graph.node
+        if node.op_type == "Conv" and any(each.name == "group" and each.i > 1 for each in node.attribute)
+    ]
 
 
 def _check(method: str, calibration: object, num_images: int) -> None:
@@ -172,7 +183,7 @@ def _in_eight_bits(
     model = onnx.load(prepared)
     for number, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{number}"
-    excluded = last_layers(model)
+    excluded = [*last_layers(model), *depthwise_layers(model)]
     kept = sum(node.op_type in _LAYERS and node.name in set(excluded) for node in model.graph.node)
     if method == "dynamic":
         # ONNX Runtime has convolutions of whole numbers for unsigned weights only, with one range a tensor
@@ -187,6 +198,10 @@ def _in_eight_bits(
         weight_type=QuantType.QInt8,
         op_types_to_quantize=sorted(_LAYERS | _BETWEEN),
         nodes_to_exclude=excluded,
+        reduce_range=True,  # else products of eight bits overflow on x86 processors without VNNI
+        extra_options={
+            "CalibMovingAverage": True
+        },  # the mean of the images' ranges: less moved by outliers than theirs
     )
     return onnx.load(written), kept
 
