@@ -67,6 +67,7 @@ def test_compiles_in_one_graph(model):
         torch.testing.assert_close(mine, expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("segmentation_head", ["fcn", "unet"])
 def test_exports_at_dynamic_sizes_equal_to_eager(segmentation_head):
     model = mtv.build_model({**SMALL, "segmentation_head": segmentation_head}).eval()

@@ -29,6 +29,8 @@ from mtvision.study.analysis.cells import read_cells
 from mtvision.study.analysis.effects import estimate_effects
 from mtvision.study.analysis.importance import importances
 
+pytestmark = pytest.mark.slow  # hundreds of simulated studies
+
 STUDIES = 200
 TOLERANCE = 2 * math.sqrt(0.05 * 0.95 / STUDIES)
 SMALL, CROSSED = (2, 3, 2), (2, 2, 3)

@@ -102,7 +102,7 @@ def test_the_best_checkpoint_is_the_best_and_not_the_last(tmp_path):
     assert metrics["seg/miou"] == pytest.approx(result.history[best]["val/seg/miou"], abs=1e-6)
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_resumed_run_is_the_uninterrupted_one_bit_for_bit(tmp_path, monkeypatch, num_workers):
     """Killed between two epochs; dropout, augmentation and the optimizer's moments must go on where they were."""
     values = {"system__epochs": 3, "data__augmentation_level": "heavy", "data__num_workers": num_workers}
