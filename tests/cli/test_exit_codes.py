@@ -65,6 +65,21 @@ def test_a_device_without_memory_is_told_what_helps():
     assert "training.batch_size" in second
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        MemoryError("Unable to allocate 2 GiB"),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes"),
+        RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate 8 bytes"),
+    ],
+)
+def test_a_processor_without_memory_is_told_the_same(error):
+    result = ended(error)
+    assert result.exit_code == 1
+    assert result.output.splitlines()[0] == f"error: {str(error) or 'out of memory'}"
+
+
 @pytest.mark.parametrize("error", [RuntimeError("a mistake"), ValueError("a mistake"), OSError("a mistake")])
 def test_a_mistake_of_ours_keeps_its_traceback(error):
     assert ended(error).exception is error

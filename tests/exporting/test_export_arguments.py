@@ -58,6 +58,9 @@ class Pointwise(nn.Module):
         ({"path": "m.pt2", "opset": 20}, "opset: belongs to format 'onnx', not to 'torch.export'"),
         ({"opset": 11}, "opset: expected at least 18, got 11"),
         ({"image_size": (0, 4)}, "image_size: expected height and width of at least 1 pixel, got 0 x 4"),
+        ({"image_size": 0}, "image_size: expected height and width of at least 1 pixel, got 0 x 0"),
+        ({"image_size": (256,)}, "image_size: expected one number or (height, width), got (256,)"),
+        ({"path": ".", "format": "onnx"}, "path: . is a folder; expected the path of a file"),
         ({"tolerance": -1.0}, "tolerance: expected 0 or more, got -1"),
     ],
 )
@@ -101,7 +104,28 @@ def test_a_file_that_differs_is_not_written(tmp_path, monkeypatch):
 def test_another_choice_from_the_same_numbers_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr("mtvision.tasks.exported_parts.same_tensors", lambda expected, found: False)
     with pytest.raises(mtv.MtvisionError, match="chooses other predictions of task 'seg'"):
+        mtv.export(tiny(), tmp_path / "model.onnx", dynamic=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_is_compared_by_what_it_gives(tmp_path, monkeypatch):
+    """It gives predictions only, so these are compared, and the tolerance is theirs."""
+    original = exporter._program_runner
+
+    def other(path):
+        run = original(path)
+        return lambda images: {name: each + 1 for name, each in run(images).items()}
+
+    assert mtv.export(tiny(), tmp_path / "model.pt2", dynamic=False).largest_difference == 0
+    monkeypatch.setattr(exporter, "_program_runner", other)
+    with pytest.raises(mtv.MtvisionError, match="differs from the model by 1 on random images"):
         mtv.export(tiny(), tmp_path / "model.pt2", dynamic=False)
+    assert mtv.export(tiny(), tmp_path / "model.pt2", dynamic=False, tolerance=1.5).largest_difference == 1
+
+
+def test_a_version_that_torch_cannot_write_is_told(tmp_path):
+    with pytest.raises(mtv.MtvisionError, match=r"opset: torch cannot write this model in version 99, only in \d+"):
+        mtv.export(tiny(), tmp_path / "model.onnx", dynamic=False, opset=99)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -7,7 +7,7 @@ import mtvision as mtv
 from mtvision.exporting import read_metadata
 from mtvision.exporting.onnx_file import onnx_runner
 from mtvision.exporting.quantization import depthwise_layers, last_layers
-from small_exports import SIZE, exported_model, noise, require_packages
+from small_exports import SIZE, exported_model, noise, require_packages, small_model
 
 require_packages()
 import onnx  # noqa: E402
@@ -55,6 +55,23 @@ def test_the_file_says_that_it_is_quantized(source, quantized):
     assert result.metadata == read_metadata(result.path)
     assert result.metadata.quantization == method
     assert result.metadata.tasks == read_metadata(source).tasks
+
+
+@pytest.mark.parametrize("method", ["static", "dynamic"])
+def test_a_file_of_a_fixed_number_of_images_stays_one(method, tmp_path):
+    model = small_model(detection_head=None, neck=None)
+    fixed = mtv.export(model, tmp_path / "four.onnx", dynamic=False, batch_size=4)
+    images = {"calibration": noise(2, 50, 70)} if method == "static" else {}
+    result = mtv.quantize(fixed.path, tmp_path / "small.onnx", method=method, **images)
+    assert onnx_runner(result.path)(noise(4, *SIZE))["seg_mask"].shape == (4, *SIZE)
+    assert result.num_layers + result.num_float_layers > 0
+
+
+def test_the_file_that_is_read_is_not_written_over(source):
+    before = source.read_bytes()
+    with pytest.raises(mtv.ConfigError, match=r"out: .* is the file that is read; choose another name"):
+        mtv.quantize(source, source.parent / "." / source.name, method="dynamic")
+    assert source.read_bytes() == before
 
 
 def test_it_takes_any_size(quantized):

@@ -1,5 +1,7 @@
 """Uploads and downloads, with the hub's two ends replaced by a folder: nothing here needs a network."""
 
+import json
+
 import pytest
 from huggingface_hub import ModelCard
 from small_shapes import CONFIG, outputs, same_outputs
@@ -27,6 +29,17 @@ def test_what_is_pushed_comes_back(hub):
         ("file", MODEL, "config.json", "v1"),
         ("snapshot", MODEL, ("config.json", "model.safetensors"), "v1"),
     ]
+
+
+def test_a_part_that_is_missing_here_is_named_and_not_the_hub(hub):
+    mtv.build_model(CONFIG).push_to_hub(MODEL)
+    path = hub.root / MODEL / "config.json"
+    content = json.loads(path.read_text())
+    content["config"]["model"]["activation"] = "mine"
+    path.write_text(json.dumps(content))
+    with pytest.raises(mtv.CheckpointError, match="unknown activation 'mine'") as caught:
+        mtv.MultiTaskModel.from_pretrained(MODEL)
+    assert "no model of the hub" not in str(caught.value)
 
 
 def test_the_options_of_an_upload_arrive(hub):

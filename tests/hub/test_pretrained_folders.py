@@ -37,6 +37,11 @@ def test_the_round_trip_is_exact(load, run, folder):
     )
 
 
+def test_there_is_one_set_of_weights(folder):
+    with pytest.raises(mtv.CheckpointError, match="has one set of weights, of save_pretrained; there is no 'last'"):
+        mtv.load_model(folder, which="last")
+
+
 def test_a_loaded_model_is_saved_the_same_again(run, folder, tmp_path):
     again = mtv.load_model(folder).save_pretrained(tmp_path / "street", results=run)
     for name in ("config.json", "model.safetensors", "README.md"):

@@ -86,6 +86,15 @@ def test_the_images_of_a_group_of_batches_do_not_pile_up(monkeypatch):
     assert alive == [1]
 
 
+def test_a_batch_counts_by_its_images_also_without_names():
+    """A loader of one's own may leave the names empty."""
+    named = batches_of(configured())
+    nameless = [dataclasses.replace(batch, image_ids=[]) for batch in named]
+    histories = [fitted(configured(), train=as_loader(batches)).history[0] for batches in (named, nameless)]
+    losses = [{key: value for key, value in row.items() if key.startswith("train/")} for row in histories]
+    assert losses[0] == losses[1]
+
+
 def test_a_balancer_that_looks_at_losses_is_told_of_broken_ones_before_it_sees_them(monkeypatch):
     seen = []
     weigh = mtv.BALANCERS.get("uncertainty").weigh_losses

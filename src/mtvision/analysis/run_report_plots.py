@@ -11,8 +11,8 @@ from mtvision.analysis.analysis import Analysis
 from mtvision.analysis.box_errors import ERROR_NAMES
 from mtvision.analysis.box_findings import BoxFindings
 from mtvision.analysis.curves import ScoreCurve, precision_recall_points, thinned
+from mtvision.visualize import curves
 from mtvision.visualize.confusion import write_confusion
-from mtvision.visualize.curves import write_curves
 from mtvision.visualize.error_costs import ErrorCost, write_error_costs
 from mtvision.visualize.group_rates import GroupRate, write_group_rates
 from mtvision.visualize.reliability import ReliabilityPanel, write_reliability
@@ -49,7 +49,7 @@ def write_run_plots(
     if "agreement" in analysis.tables:
         plots["agreement"] = _agreement(analysis.tables["agreement"], folder / "agreement.png")
     if history:
-        plots["training"] = write_curves(history, folder)
+        plots["training"] = curves.write_curves(history, folder)
     return plots
 
 

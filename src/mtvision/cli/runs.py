@@ -50,7 +50,7 @@ def evaluate(
         run_data(config, split),
         protocol=protocol,
         batch_size=batch_size,
-        num_workers=worker_count(config),
+        num_workers=worker_count(config.replace({"system.device": device})),
         on_error=config.data.on_error,
     )
     typer.echo(str(result))
@@ -88,7 +88,7 @@ def analyze(
         load_run(run, which, device),
         data,
         batch_size=batch_size,
-        num_workers=worker_count(config),
+        num_workers=worker_count(config.replace({"system.device": device})),
         on_error=config.data.on_error,
     )
     files = write_run_report(

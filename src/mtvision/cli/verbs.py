@@ -13,6 +13,9 @@ from mtvision.errors import ConfigError, MtvisionError, RegistryError
 FAILED, WRONG, STOPPED = 1, 2, 130
 """Exit codes: the work failed, the command or config is wrong, Ctrl-C."""
 
+_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
+"""What torch says on a GPU, and what its CPU allocators say."""
+
 
 def add_verb(app: typer.Typer, function: Callable[..., None], name: str | None = None) -> None:
     """Add a verb to a command; its help is the docstring, in which the example keeps its lines.
@@ -58,10 +61,10 @@ def one_sentence(*, code: int = FAILED) -> Iterator[None]:
             raise
         where = f"{error.filename}: " if error.filename else ""
         _leave(f"error: {where}{error.strerror}", code)
-    except RuntimeError as error:
-        if "out of memory" not in str(error):
+    except (RuntimeError, MemoryError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
             raise
-        first = str(error).splitlines()[0]
+        first = next(iter(str(error).splitlines()), "out of memory")
         _leave(f"error: {first}\nhint: smaller batches need less: training.batch_size, or --batch-size", code)
 
 

@@ -41,7 +41,7 @@ from mtvision.exporting.onnx_file import (
     write_onnx,
 )
 from mtvision.exporting.onnx_suppression import suppress_in_onnx
-from mtvision.exporting.replacing import replacing
+from mtvision.exporting.replacing import checked_target, replacing
 from mtvision.model import MultiTaskModel
 from mtvision.tasks.batched_selection import suppress_flat
 from mtvision.training.checkpoint import load_model, versions
@@ -117,15 +117,17 @@ def export(
         CheckpointError: if ``model_or_run`` is a folder without a checkpoint that can be loaded.
         MtvisionError: if a package is missing, torch cannot export the model, or the file differs from the model.
     """
-    path = Path(path)
+    path = checked_target(path, "path")
     free = _free_axes(dynamic)
     wanted = _Wanted(_checked_format(path, format), postprocess, input_type, free, batch_size, opset, tolerance)
     _check(wanted)
+    if image_size is not None:
+        _checked_size(image_size)
     model = load_model(model_or_run) if isinstance(model_or_run, str | Path) else model_or_run
     if wanted.format == "onnx":
         require_onnx(check, 4 * sum(each.numel() for each in model.state_dict().values()))
     model.warn_if_pending()
-    size = _checked_size(image_size or model.image_size or _DEFAULT_SIZE)
+    size = _checked_size(image_size if image_size is not None else model.image_size or _DEFAULT_SIZE)
     network, program = _traced(model, wanted, size)
     smallest = smallest_side(program, wanted.free, size)
     if wanted.format == "torch.export" and min(size) < smallest:  # it would refuse them; ONNX takes them
@@ -198,6 +200,8 @@ def _check(wanted: _Wanted) -> None:
 
 
 def _checked_size(size: ImageSize) -> tuple[int, int]:
+    if not isinstance(size, int) and len(size) != 2:
+        raise ConfigError(f"image_size: expected one number or (height, width), got {size!r}")
     height, width = (size, size) if isinstance(size, int) else size
     if height < 1 or width < 1:
         raise ConfigError(f"image_size: expected height and width of at least 1 pixel, got {height} x {width}")

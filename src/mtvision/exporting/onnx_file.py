@@ -51,7 +51,7 @@ def onnx_model(program: Any, input_names: Sequence[str], output_names: Sequence[
         opset: version of ONNX's operators; None: the one that torch writes by default.
 
     Raises:
-        MtvisionError: if torch has no ONNX for an operator of the network.
+        MtvisionError: if torch has no ONNX for an operator of the network, or not in that version.
     """
     try:
         with quiet("onnx_ir", "onnxscript", "torch.onnx"):
@@ -66,7 +66,11 @@ def onnx_model(program: Any, input_names: Sequence[str], output_names: Sequence[
             )
     except (RuntimeError, ValueError, TypeError) as error:
         raise MtvisionError(f"torch has no ONNX for this model: {_reason(error)}") from error
-    return written.model_proto
+    model = written.model_proto
+    found = next((each.version for each in model.opset_import if each.domain in ("", "ai.onnx")), None)
+    if opset is not None and found != opset:  # the converter only logs that it could not
+        raise MtvisionError(f"opset: torch cannot write this model in version {opset}, only in {found}")
+    return model
 
 
 def named_axes(model: Any) -> Any:

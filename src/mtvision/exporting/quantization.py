@@ -17,7 +17,7 @@ from mtvision.errors import ConfigError, MtvisionError, choices_hint
 from mtvision.exporting.metadata import Metadata, read_metadata
 from mtvision.exporting.network import example_images
 from mtvision.exporting.onnx_file import onnx_runner, write_onnx
-from mtvision.exporting.replacing import replacing
+from mtvision.exporting.replacing import checked_target, replacing
 from mtvision.exporting.requirements import require
 from mtvision.model import each_source
 from mtvision.types import Sample
@@ -84,7 +84,9 @@ def quantize(
     Example:
         ``mtv.quantize("model.onnx", "model.int8.onnx", calibration=mtv.build_dataset("run.yaml", "train"))``
     """
-    source, path = Path(path), Path(out)
+    source, path = Path(path).expanduser(), checked_target(out, "out")
+    if source.resolve() == path.resolve():
+        raise ConfigError(f"out: {path} is the file that is read; choose another name")
     _check(method, calibration, num_images)
     metadata = read_metadata(source)
     if metadata.format != "onnx":
@@ -93,12 +95,12 @@ def quantize(
         raise MtvisionError(f"{source} is in eight bits already ({metadata.quantization}); give the file that it is of")
     for package in ("onnx", "onnxruntime"):
         require(package, "to quantise an ONNX file")
-    images = iter(()) if calibration is None else _batches(calibration, metadata, num_images)
+    number = _fixed_number(source)
+    images = iter(()) if calibration is None else _batches(calibration, metadata, num_images, number)
     with tempfile.TemporaryDirectory() as folder, replacing(path) as unfinished:
-        model, kept = _in_eight_bits(source, Path(folder), method, metadata, images)
+        model, layers, kept = _in_eight_bits(source, Path(folder), method, metadata, images)
         write_onnx(model, unfinished, replace(metadata, quantization=method))
-        _check_runs(unfinished, metadata)
-    layers = sum(node.op_type in _LAYERS for node in _float_model(source).graph.node)
+        _check_runs(unfinished, metadata, number)
     logger.info("quantised %s to %s: %d of %d layers", source, path, layers - kept, layers)
     return Quantized(path, read_metadata(path), layers - kept, kept, path.stat().st_size)
 
@@ -139,11 +141,11 @@ def _check(method: str, calibration: object, num_images: int) -> None:
         raise ConfigError(f"num_images: expected at least 1, got {num_images}")
 
 
-def _batches(images: Iterable[Sample | ImageSource], metadata: Metadata, limit: int) -> Iterator[Tensor]:
-    """Return images one by one, as the file takes them; there must be one at least."""
+def _batches(images: Iterable[Sample | ImageSource], metadata: Metadata, limit: int, number: int) -> Iterator[Tensor]:
+    """Return images one by one, each as often as the file takes images at once; there must be one at least."""
     resize = resize_only(metadata.image_size)
     samples = (image if isinstance(image, Sample) else as_sample(image) for image in each_source(images))
-    pixels = (collate([resize(sample, 0)]).images for sample in islice(samples, limit))
+    pixels = (collate([resize(sample, 0)]).images.repeat(number, 1, 1, 1) for sample in islice(samples, limit))
     as_taken = (each if metadata.input_type == "uint8" else each.float() / 255 for each in pixels)
     first = next(as_taken, None)
     if first is None:
@@ -164,16 +166,18 @@ class _Reader:
         return None if image is None else {self._input_name: image.numpy()}
 
 
-def _float_model(path: Path) -> Any:
+def _fixed_number(path: Path) -> int:
+    """Return how many images an ONNX file takes at once; 1 where any number may come."""
     import onnx
 
-    return onnx.load(path)
+    batch: int = onnx.load(path).graph.input[0].type.tensor_type.shape.dim[0].dim_value
+    return batch or 1
 
 
 def _in_eight_bits(
     source: Path, folder: Path, method: Method, metadata: Metadata, images: Iterator[Tensor]
-) -> tuple[Any, int]:
-    """Return the model in eight bits, and how many layers stayed in float."""
+) -> tuple[Any, int, int]:
+    """Return the model in eight bits, how many layers there were, and how many of them stayed in float."""
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -184,11 +188,12 @@ def _in_eight_bits(
     for number, node in enumerate(model.graph.node):
         node.name = node.name or f"{node.op_type}_{number}"
     excluded = [*last_layers(model), *depthwise_layers(model)]
-    kept = sum(node.op_type in _LAYERS and node.name in set(excluded) for node in model.graph.node)
+    names = [node.name for node in model.graph.node if node.op_type in _LAYERS]
+    layers, kept = len(names), len({*names} & {*excluded})
     if method == "dynamic":
         # ONNX Runtime has convolutions of whole numbers for unsigned weights only, with one range a tensor
         quantize_dynamic(model, written, nodes_to_exclude=excluded, weight_type=QuantType.QUInt8)
-        return onnx.load(written), kept
+        return onnx.load(written), layers, kept
     quantize_static(
         model,
         written,
@@ -203,11 +208,11 @@ def _in_eight_bits(
             "CalibMovingAverage": True
         },  # the mean of the images' ranges: less moved by outliers than theirs
     )
-    return onnx.load(written), kept
+    return onnx.load(written), layers, kept
 
 
-def _check_runs(path: Path, metadata: Metadata) -> None:
-    found = onnx_runner(path)(example_images(1, metadata.image_size, metadata.input_type))
+def _check_runs(path: Path, metadata: Metadata, number: int) -> None:
+    found = onnx_runner(path)(example_images(number, metadata.image_size, metadata.input_type))
     broken = [name for name, each in found.items() if not each.isfinite().all()]
     if broken:
         raise MtvisionError(f"in eight bits the model says NaN or infinity in {', '.join(broken)}; nothing was written")

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from mtvision.errors import ConfigError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -19,3 +21,19 @@ def replacing(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def checked_target(path: str | Path, argument: str) -> Path:
+    """Return the path of a file that is to be written, before any work is done for it.
+
+    Raises:
+        ConfigError: if it is a folder, or its own folder cannot be made.
+    """
+    target = Path(path).expanduser()
+    if target.is_dir():
+        raise ConfigError(f"{argument}: {target} is a folder; expected the path of a file")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{argument}: {target} cannot be written ({error.strerror})") from None
+    return target

@@ -12,7 +12,7 @@ from typing import Any, Unpack
 
 from huggingface_hub import ModelCard, ModelHubMixin, snapshot_download
 
-from mtvision.errors import CheckpointError, ConfigError
+from mtvision.errors import CheckpointError, ConfigError, MtvisionError
 from mtvision.hub.card import model_card
 from mtvision.hub.options import LoadOptions, PushOptions, Results
 from mtvision.model import MultiTaskModel
@@ -61,8 +61,7 @@ class HubModel(ModelHubMixin):
     @classmethod
     def _from_pretrained(cls, *, model_id: str, **options: Any) -> "HubModel":
         folder = Path(snapshot_download(model_id, allow_patterns=[PRETRAINED, WEIGHTS], **options))
-        model, content = load_model(folder), read_pretrained(folder)
-        return cls(model, content, model_card(model, content, model_id, {}))
+        return cls(load_model(folder), read_pretrained(folder), ModelCard(""))  # no card is needed to load
 
 
 def save_pretrained(
@@ -95,6 +94,8 @@ def from_pretrained(name_or_folder: str | Path, **options: Unpack[LoadOptions]) 
         return load_model(name_or_folder)
     try:
         return HubModel.from_pretrained(name_or_folder, **options).model
+    except MtvisionError:  # some of which are ValueErrors: what they say is about the model, which was found
+        raise
     except (OSError, ValueError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise CheckpointError(

@@ -234,8 +234,9 @@ def load_model(path: str | Path, which: str = "best") -> MultiTaskModel:
         CheckpointError: if there is no checkpoint, it is damaged, or its weights do not fit its config.
     """
     if (Path(path) / PRETRAINED).is_file():
-        folder = Path(path)
-        return _build(read_pretrained(folder), folder, PRETRAINED)
+        if which != "best":
+            raise CheckpointError(f"{path}: has one set of weights, of save_pretrained; there is no '{which}' in it")
+        return _build(read_pretrained(Path(path)), Path(path), PRETRAINED)
     folder = find_checkpoint(path, which)
     return _build(read_description(folder), folder, DESCRIPTION)
 
@@ -245,10 +246,8 @@ def _build(description: Description | Pretrained, folder: Path, source: str) -> 
     try:
         config = Config(**description.config).replace({"model.pretrained": False})
     except ConfigError as error:
-        raise CheckpointError(
-            f"{folder / source}: its config cannot be used here (a part of one's own must be registered first: "
-            f"import its script): {error}"
-        ) from None
+        hint = "(a part of one's own must be registered first: import its script)"
+        raise CheckpointError(f"{folder / source}: its config cannot be used here {hint}: {error}") from None
     names = {task: tuple(listed) for task, listed in (description.classes or {}).items()}
     others = {task: listed for task, listed in names.items() if task not in STANDARD_TASKS}
     classes = Classes(names["seg"], names["det"], others) if names else None

@@ -30,12 +30,14 @@ class _Seen(NamedTuple):
     """A batch whose losses are still on the device.
 
     Attributes:
+        num_images: that it has in this process.
         image_ids: of its images; the images themselves must not stay in memory until the end of a group of batches.
         names: of its losses, their sum first.
         losses: ``(L,)``.
         broken: a bool scalar: their sum is not finite in some process.
     """
 
+    num_images: int
     image_ids: Sequence[str]
     names: tuple[str, ...]
     losses: Tensor
@@ -173,7 +175,7 @@ class Loop:
         named = flatten(parts, total)
         losses = torch.stack([value.detach().to(total) for value in named.values()])
         broken = processes.any_of(~torch.isfinite(total.detach()))
-        self._seen.append(_Seen(batch.image_ids, tuple(named), losses, broken))
+        self._seen.append(_Seen(len(batch.images), batch.image_ids, tuple(named), losses, broken))
         if self.accelerator.scaler is not None or self.balancing.balancer.looks_at_losses:
             problem, _ = self._look([])
             if problem:
@@ -211,7 +213,7 @@ class Loop:
         *losses, broken, asked = values.split([*(len(each.names) for each in seen), len(seen), len(scalars)])
         for each, of_batch, is_broken in zip(seen, losses, broken.tolist(), strict=True):
             self.losses = dict(zip(each.names, of_batch.unbind(), strict=True))
-            self.batch_images = len(each.image_ids)
+            self.batch_images = each.num_images
             if is_broken:
                 return _not_finite(self.losses, each.image_ids), asked.tolist()
             self.meter.update(self.losses, self.batch_images)
