@@ -34,7 +34,7 @@ if [ "${1:-}" = --borrow ]; then
 fi
 for file in "$work"/dist/*.whl "$work"/dist/*.tar.gz; do
     echo "== try $(basename "$file")"
-    "$work/clean/bin/python" -m pip install --quiet --disable-pip-version-check "${options[@]}" "$file"
+    "$work/clean/bin/python" -m pip install --quiet --disable-pip-version-check ${options[@]+"${options[@]}"} "$file"
     (cd "$work/away" && "$work/clean/bin/python" -I "$root/.ci/smoke_test.py")
     "$work/clean/bin/python" -m pip uninstall --quiet --yes mtvision
     options=(--no-deps) # they are there now

@@ -16,7 +16,8 @@ from mtvision.analysis.entrants import config_differences, read_entrants, shared
 from mtvision.analysis.evidence import BoxGatherer
 from mtvision.analysis.run_scores import PackedPredictions
 from mtvision.errors import CheckpointError, ConfigError, DataError
-from mtvision.training.checkpoint import describe_run, save_checkpoint
+from mtvision.training.checkpoint import save_checkpoint
+from mtvision.training.checkpoint_description import describe_run
 from mtvision.training.evaluate import Said
 from mtvision.training.observing import Seen
 

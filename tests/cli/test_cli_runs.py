@@ -170,6 +170,27 @@ def test_predict_refuses_options_that_do_not_act(trained, photos, sources, sente
     assert sentence in " ".join(refused.output.split())
 
 
+@pytest.fixture(scope="module")
+def saved(trained, data):
+    """A folder of `save_pretrained`: it has no ``checkpoint.json``."""
+    folder = trained[0] / "a"
+    return mtv.load_model(folder).save_pretrained(trained[0] / "saved", results=mtv.evaluate(folder, data))
+
+
+def test_a_saved_model_is_scored_and_described_as_its_run_is(trained, saved, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "mtvision.analysis.run_report.write_run_report",
+        lambda *arguments, **options: SimpleNamespace(html=arguments[2] / "report.html"),
+    )
+    folder = trained[0] / "a"
+    for verb in ("evaluate", "analyze"):
+        assert ok(verb, saved).replace(str(saved), str(folder)) == ok(verb, folder)
+    assert ok("describe", saved).startswith(f"{saved}: seg/miou")
+    assert ok("describe", saved).endswith(f"\n\n{mtv.load_model(folder).describe()}\n")
+    said = ok("compare", folder, saved, "--resamples", 10)
+    assert said == f"{mtv.compare([folder, folder], names=['a', 'saved'], resamples=10)}\n"
+
+
 def test_compare_tells_and_saves(trained, tmp_path):
     runs = [trained[0] / "a", trained[0] / "b"]
     said = ok("compare", *runs, "--resamples", 10, "--name", "low", "--name", "high", "--save", tmp_path / "c")
@@ -248,11 +269,15 @@ def test_export_hands_its_options_on(trained, tmp_path, monkeypatch):
         "opset": 19,
         "check": False,
     }
-    refused = run("export", trained[0] / "a", tmp_path / "m.onnx", "--dynamic", "alll")
-    assert (refused.exit_code, "Did you mean 'all'?" in refused.output) == (2, True)
+    for words, sentence in (
+        (["--dynamic", "alll"], "Did you mean 'all'?"),
+        (["--batch-size", 2], "--batch-size: belongs to --dynamic none"),
+    ):
+        refused = run("export", trained[0] / "a", tmp_path / "m.onnx", *words)
+        assert (refused.exit_code, sentence in refused.output) == (2, True), refused.output
 
 
 def test_export_to_an_unknown_format_is_refused(trained, tmp_path):
     wrong = run("export", trained[0] / "a", tmp_path / "m.tflite")
     assert wrong.exit_code == 2
-    assert "does not tell the format" in wrong.output
+    assert "the suffix does not tell the format; expected .onnx or .pt2" in wrong.output

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
+import mtvision as mtv
 from mtvision.data import VOC, Shapes, check, sample_problems
 from mtvision.data.checking.check_report import Finding
 from mtvision.data.checking.problem_kinds import problem_kind
@@ -41,6 +42,14 @@ class Broken:
 
 def good() -> Sample:
     return next(sample for sample in Shapes("train", num_images=9, image_size=48) if len(sample.boxes) > 1)
+
+
+def test_a_text_is_no_data_set():
+    model = mtv.build_model({"model": {"backbone": "test_resnet"}, "data": {"image_size": 32}})
+    with pytest.raises(mtv.DataError, match="expected a data set, got the text 'val'; build_dataset"):
+        mtv.evaluate(model, "val")
+    with pytest.raises(mtv.DataError, match="expected a data set, got the text 'val'"):
+        mtv.data.stats("val", classes=CLASSES)
 
 
 def test_a_sound_sample_has_no_problem():

@@ -166,7 +166,7 @@ def test_a_file_of_others_is_told(suffix, tmp_path):
     with pytest.raises(mtv.MtvisionError, match="there is no exported file"):
         read_metadata(path)
     path.write_bytes(b"\xffnothing")
-    with pytest.raises(mtv.MtvisionError, match=r"is no ONNX file|is no program of torch\.export"):
+    with pytest.raises(mtv.MtvisionError, match="is no exported file"):
         read_metadata(path)
 
 

@@ -42,6 +42,15 @@ def test_there_is_one_set_of_weights(folder):
         mtv.load_model(folder, which="last")
 
 
+def test_the_tilde_of_a_home_folder_is_known(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    saved = mtv.load_model(folder).save_pretrained("~/street")
+    assert saved == tmp_path / "street"
+    for load in (mtv.MultiTaskModel.from_pretrained, mtv.load_model):
+        assert load("~/street").config == mtv.load_model(folder).config
+
+
 def test_a_loaded_model_is_saved_the_same_again(run, folder, tmp_path):
     again = mtv.load_model(folder).save_pretrained(tmp_path / "street", results=run)
     for name in ("config.json", "model.safetensors", "README.md"):
@@ -129,6 +138,8 @@ def test_the_card_takes_more_metadata(tmp_path):
     data = ModelCard.load(model.save_pretrained(tmp_path / "a", card=card) / "README.md").data
     assert (data.license, data.datasets) == ("mit", ["me/streets"])
     assert {"street", "mtvision"} <= set(data.tags)
+    one = ModelCard.load(model.save_pretrained(tmp_path / "one", card={"tags": "street"}) / "README.md").data
+    assert one.tags == data.tags
     with pytest.raises(ValueError, match="card: unknown key 'licence'; known: base_model, datasets"):
         model.save_pretrained(tmp_path / "b", card={"licence": "mit"})
     assert not (tmp_path / "b").exists()

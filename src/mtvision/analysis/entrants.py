@@ -13,7 +13,7 @@ from mtvision.data.base import SampleDataset
 from mtvision.data.loading.loader import build_dataset
 from mtvision.errors import ConfigError
 from mtvision.model import MultiTaskModel
-from mtvision.training.checkpoint import find_checkpoint, load_model, read_description
+from mtvision.training.checkpoint import find_saved, load_model
 from mtvision.training.evaluate import SamplePredictor, Scored
 from mtvision.training.run_folder import FREE_TO_CHANGE
 from mtvision.types import Classes
@@ -92,8 +92,8 @@ def _names(sources: Sequence[Scored]) -> list[str]:
 def _entrant(name: str, source: Scored) -> Entrant:
     config = None
     if isinstance(source, str | Path):
-        source = find_checkpoint(Path(source).expanduser())
-        config = read_description(source).config
+        source, description = find_saved(source)
+        config = description.config
     scored = load_model(source) if isinstance(source, str | Path) else source
     model = scored if isinstance(scored, MultiTaskModel) else scored.model
     sizes = {task: getattr(model.task(task), "num_classes", None) for task in model.tasks}

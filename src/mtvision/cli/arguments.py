@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 Run = Annotated[
     Path,
-    typer.Argument(metavar="RUN", help="Folder of a run, or of one checkpoint in it.", autocompletion=run_folders),
+    typer.Argument(
+        metavar="RUN",
+        help="Folder of a run, of one checkpoint in it, or of save_pretrained.",
+        autocompletion=run_folders,
+    ),
 ]
 ConfigAndSettings = Annotated[
     list[str] | None,
@@ -105,7 +109,7 @@ def load_run(run: Path, which: str, device: str) -> "MultiTaskModel":
     from mtvision.training.device import resolve_device
 
     place = resolve_device(Config().replace({"system.device": device}).system.device)
-    return load_model(run.expanduser(), which).to(place)
+    return load_model(run, which).to(place)
 
 
 def run_config(run: Path, which: str, overrides: Sequence[str] | None, data_root: Path | None) -> Config:
@@ -115,10 +119,10 @@ def run_config(run: Path, which: str, overrides: Sequence[str] | None, data_root
         ConfigError: for any other setting, which would change nothing.
         CheckpointError: if there is no such checkpoint.
     """
-    from mtvision.training.checkpoint import find_checkpoint, read_description
+    from mtvision.training.checkpoint import find_saved
 
     given = list(overrides or ())
-    config = Config(**read_description(find_checkpoint(run.expanduser(), which)).config).override(given)
+    config = Config(**find_saved(run, which).description.config).override(given)
     for key in (text.partition("=")[0].strip() for text in given):
         if key not in _WHERE_IMAGES_ARE and not key.startswith("data.dataset."):
             raise ConfigError(

@@ -63,9 +63,14 @@ def export(
       mtvision export runs/a model.pt2 --postprocess outside --dynamic batch --image-size 256 384
     """
     from mtvision.exporting import export as export_model
+    from mtvision.exporting.metadata import SUFFIXES
 
+    if file.suffix not in SUFFIXES:
+        raise ConfigError(f"{file}: the suffix does not tell the format; expected {' or '.join(SUFFIXES)}")
     if dynamic not in _DYNAMIC:
         raise ConfigError(f"--dynamic: unknown '{dynamic}'{choices_hint(dynamic, _DYNAMIC)}")
+    if batch_size != 1 and dynamic != "none":
+        raise ConfigError("--batch-size: belongs to --dynamic none; else the file takes any number of images")
     exported = export_model(
         load_run(run, which, "cpu"),
         file,

@@ -90,11 +90,12 @@ def describe(
 
 
 def _run_text(run: Path, settings: Sequence[str]) -> str:
-    from mtvision.training.checkpoint import find_checkpoint, load_model, read_description
+    from mtvision.training.checkpoint import find_saved, load_model
+    from mtvision.training.checkpoint_description import Description
 
     if settings:
         raise ConfigError(f"{settings[0]}: changes nothing in a run that was trained")
-    found = find_checkpoint(run)
-    description = read_description(found)
+    found, description = find_saved(run)
+    epoch = f"epoch {description.epoch}: " if isinstance(description, Description) else ""
     numbers = ", ".join(f"{name} {value:.4f}" for name, value in description.metrics.items())
-    return f"{found}: epoch {description.epoch}: {numbers or 'not scored'}\n\n{load_model(found).describe()}"
+    return f"{found}: {epoch}{numbers or 'not scored'}\n\n{load_model(found).describe()}"

@@ -82,6 +82,7 @@ def analyze(
     from mtvision.data.loading.workers import worker_count
     from mtvision.training.history import History
 
+    run = run.expanduser()
     config = run_config(run, which, settings, data_root)
     data, history = run_data(config, split), run / "history.jsonl"
     analysis = analyze_run(
@@ -95,7 +96,7 @@ def analyze(
         analysis,
         data,
         out or run / "report",
-        title=f"{run.name}: what it gets wrong on {split}",
+        title=f"{run.resolve().name}: what it gets wrong on {split}",
         config=config,
         history=History.read(history) if history.is_file() else None,
     )

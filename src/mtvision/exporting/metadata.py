@@ -53,7 +53,8 @@ class Metadata:
         dynamic: which of "batch", "height" and "width" may be any number.
         smallest_side: the least height and width in pixels that the file was traced for; it may take smaller ones.
         tasks: by name.
-        config: the model section of the config, None where there was none.
+        config: what of the config tells how the network is built and how images are prepared: the section ``model`` and
+            single keys of ``training`` and ``data``; None where there was none.
         versions: of mtvision and torch.
         quantization: "dynamic" or "static"; None: the weights are floats.
     """
@@ -79,17 +80,17 @@ def read_metadata(path: str | Path) -> Metadata:
     """Return what an exported file says of itself.
 
     Args:
-        path: of a file that `export` or `quantize` wrote; its suffix tells the format, everything but ``.pt2`` is ONNX.
+        path: of a file that `export` or `quantize` wrote; what is no archive is read as ONNX.
 
     Raises:
         MtvisionError: if there is no such file, it cannot be read or was not written by mtvision, or a package is
             missing.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         near = [each.name for each in path.parent.glob("*") if each.suffix in SUFFIXES] if path.parent.is_dir() else []
         raise MtvisionError(f"there is no exported file {path}.{did_you_mean(path.name, near)}")
-    text = _of_program(path) if path.suffix == ".pt2" else _of_onnx(path)
+    text = _of_program(path) if zipfile.is_zipfile(path) else _of_onnx(path)
     if not text:
         raise MtvisionError(f"{path} has no metadata of mtvision: it was not written by mtvision.export")
     try:
@@ -111,13 +112,11 @@ def _of_onnx(path: Path) -> str:
     try:
         return onnx_properties(onnx.load(path, load_external_data=False)).get(KEY, "")
     except DecodeError:
-        raise MtvisionError(f"{path} is no ONNX file") from None
+        raise MtvisionError(f"{path} is no exported file: neither ONNX nor a program of torch.export") from None
 
 
 def _of_program(path: Path) -> str:
     """Return the metadata without loading the program: they are a file of their own in its archive."""
-    if not zipfile.is_zipfile(path):
-        raise MtvisionError(f"{path} is no program of torch.export")
     with zipfile.ZipFile(path) as archive:
         name = next((name for name in archive.namelist() if Path(name).name == EXTRA_FILE), None)
         return "" if name is None else archive.read(name).decode()

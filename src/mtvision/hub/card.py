@@ -9,7 +9,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from mtvision.model import MultiTaskModel
 from mtvision.tasks.pipeline_tags import pipeline_tag
-from mtvision.training.checkpoint import Pretrained
+from mtvision.training.checkpoint_description import Pretrained
 
 _KEYS = ("base_model", "datasets", "language", "license", "license_link", "license_name", "model_name", "tags")
 """What a user may say in the card's metadata; all else is written from the model and its results."""
@@ -55,10 +55,15 @@ def _metadata(model: MultiTaskModel, content: Pretrained, name: str, given: Mapp
         "metrics": [result.metric_type for result in results] or None,
         "model_name": name,
         **given,
-        "tags": ["mtvision", "multi-task-learning", *named_kinds, backbone, *given.get("tags", ())],
+        "tags": ["mtvision", "multi-task-learning", *named_kinds, backbone, *_as_list(given.get("tags"))],
         "eval_results": results or None,
     }
     return ModelCardData(**metadata)
+
+
+def _as_list(tags: str | Sequence[str] | None) -> list[str]:
+    """Return tags as a list: one may stand by itself."""
+    return [tags] if isinstance(tags, str) else list(tags or ())
 
 
 _NAMED = (("data", "dataset"), ("model", "backbone"))

@@ -16,15 +16,13 @@ from mtvision.errors import CheckpointError, ConfigError, MtvisionError
 from mtvision.hub.card import model_card
 from mtvision.hub.options import LoadOptions, PushOptions, Results
 from mtvision.model import MultiTaskModel
-from mtvision.training.checkpoint import (
+from mtvision.training.checkpoint import WEIGHTS, load_model, weights_file
+from mtvision.training.checkpoint_description import (
     PRETRAINED,
-    WEIGHTS,
     Pretrained,
     class_names,
-    load_model,
     read_pretrained,
     versions,
-    weights_file,
     write_json,
 )
 
@@ -68,6 +66,7 @@ def save_pretrained(
     model: MultiTaskModel, folder: Path, results: Results | None, card: Mapping[str, Any] | None
 ) -> Path:
     """See `MultiTaskModel.save_pretrained`."""
+    folder = folder.expanduser()
     prepared = _prepared(model, folder.resolve().name, results, card)
     if (folder / CARD).exists():
         logger.warning("%s: is kept as it is; delete it to have it written anew", folder / CARD)
@@ -88,7 +87,7 @@ def push_to_hub(
 
 def from_pretrained(name_or_folder: str | Path, **options: Unpack[LoadOptions]) -> MultiTaskModel:
     """See `MultiTaskModel.from_pretrained`."""
-    if Path(name_or_folder).is_dir():
+    if Path(name_or_folder).expanduser().is_dir():
         if options:
             raise ValueError(f"{next(iter(options))}: is for models of the hub, but {name_or_folder} is a folder here")
         return load_model(name_or_folder)

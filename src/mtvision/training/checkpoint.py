@@ -6,109 +6,51 @@
 """
 
 import io
-import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple
 
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor
 
 from mtvision.config import Config
-from mtvision.config_fields import replace_text
 from mtvision.description import all_from
 from mtvision.errors import CheckpointError, ConfigError
 from mtvision.factory import build_model
 from mtvision.model import MultiTaskModel
 from mtvision.training import sharding
-from mtvision.training.history import with_nan, without_nan
+from mtvision.training.checkpoint_description import (
+    DESCRIPTION,
+    PRETRAINED,
+    Description,
+    Pretrained,
+    json_text,
+    read_description,
+    read_pretrained,
+)
 from mtvision.training.whole_folders import MANIFEST, whole_folders, write_folder
 from mtvision.types import STANDARD_TASKS, Classes
 
-FORMAT = 2
 _OF_LOOP = {"optimizer", "balancer", "scaler", "weights", "lr", "steps_done", "skipped", "skipped_in_row"}
 STATE_KEYS = {"epoch", "step", "monitor", "metrics", "reason", "seconds", "history", "of_processes", *_OF_LOOP}
-WEIGHTS, DESCRIPTION, STATE = "model.safetensors", "checkpoint.json", "state.pt"
-PRETRAINED = "config.json"
+WEIGHTS, STATE = "model.safetensors", "state.pt"
 TRAINING_WEIGHTS = "training.safetensors"
-_PACKAGES = ("mtvision", "torch", "torchvision", "timm", "albumentations", "torchmetrics", "accelerate")
 
 logger = logging.getLogger(__name__)
 
-_Read = TypeVar("_Read", "Description", "Pretrained")
 
-
-@dataclass(frozen=True)
-class Description:
-    """What a checkpoint belongs to.
+class Saved(NamedTuple):
+    """Weights on a disk.
 
     Attributes:
-        config: as `Config.dump` gives it.
-        classes: names by task, None if the data set had none.
-        epoch: number of epochs done.
-        metrics: of the validation after that epoch; empty before the first.
-        step: batches done in the epoch after those.
-        data: fingerprint of the training images, None where the data set has none.
-        versions: of the packages that wrote it.
+        folder: that holds them.
+        description: what they belong to.
     """
 
-    config: dict[str, Any]
-    classes: dict[str, list[str]] | None
-    epoch: int
-    metrics: dict[str, float]
-    step: int = 0
-    data: str | None = None
-    versions: dict[str, str] = field(default_factory=dict)
-    format: int = FORMAT
-
-
-@dataclass(frozen=True)
-class Pretrained:
-    """What a folder of `MultiTaskModel.save_pretrained` holds beside the weights.
-
-    Attributes:
-        config: as `Config.dump` gives it.
-        classes: names by task, None if the model has none.
-        metrics: that the weights reached; empty where nobody said so.
-        per_class: tables by metric and class name.
-        versions: of the packages that wrote it.
-    """
-
-    config: dict[str, Any]
-    classes: dict[str, list[str]] | None
-    metrics: dict[str, float] = field(default_factory=dict)
-    per_class: dict[str, dict[str, float]] = field(default_factory=dict)
-    versions: dict[str, str] = field(default_factory=dict)
-    format: int = FORMAT
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of the packages that a result depends on."""
-    return {name: _version(name) for name in _PACKAGES}
-
-
-@cache  # to look one up reads files, and each checkpoint wants all of them
-def _version(package: str) -> str:
-    """Return the version of an installed package, "unknown" for one that is run from its source tree."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"
-
-
-def json_text(content: Mapping[str, Any]) -> str:
-    """Return plain values as indented JSON, NaN as null."""
-    return json.dumps(without_nan(content), indent=2) + "\n"
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write `json_text`; there is never half of it."""
-    replace_text(path, json_text(content))
+    folder: Path
+    description: Description | Pretrained
 
 
 def save_checkpoint(
@@ -148,18 +90,6 @@ def weights_file(weights: Mapping[str, Tensor]) -> bytes:
     return content
 
 
-def describe_run(model: MultiTaskModel, config: Config, **values: Any) -> Description:
-    """Return the description of a checkpoint of a model; ``values`` are its further attributes."""
-    return Description(config.dump(), class_names(model.classes), versions=versions(), **values)
-
-
-def class_names(classes: Classes | None) -> dict[str, list[str]] | None:
-    """Return the names by task as plain values, None where there are none."""
-    if classes is None:
-        return None
-    return {task: list(classes.names(task)) for task in (*STANDARD_TASKS, *classes.others)}
-
-
 def whole_checkpoint(folder: Path) -> Path | None:
     """Return the newest whole checkpoint among ``folder`` and what stands in for it; None if there is none.
 
@@ -192,35 +122,23 @@ def find_checkpoint(path: str | Path, which: str = "best") -> Path:
     raise CheckpointError(f"{folder}: no checkpoint '{which}' in it; checkpoints there: {', '.join(there)}")
 
 
-def read_description(folder: Path) -> Description:
-    """Read what a checkpoint belongs to.
+def find_saved(path: str | Path, which: str = "best") -> Saved:
+    """Return where weights are and what they belong to, for every folder that `load_model` takes.
+
+    Args:
+        path: a run folder, a checkpoint folder or one that `MultiTaskModel.save_pretrained` wrote.
+        which: of a run folder, ``best`` or ``last``.
 
     Raises:
-        CheckpointError: if the file is damaged or from a newer format.
+        CheckpointError: if there is no checkpoint, or what is said of it is damaged or from a newer format.
     """
-    return _read(folder / DESCRIPTION, Description)
-
-
-def read_pretrained(folder: Path) -> Pretrained:
-    """Read what `MultiTaskModel.save_pretrained` wrote beside the weights.
-
-    Raises:
-        CheckpointError: if the file is missing, damaged, another program's or from a newer format.
-    """
-    return _read(folder / PRETRAINED, Pretrained)
-
-
-def _read(path: Path, kind: type[_Read]) -> _Read:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        content |= {key: with_nan(content[key]) for key in ("metrics", "per_class") if key in content}
-        found = TypeAdapter(kind).validate_python(content)
-    except (OSError, ValueError, TypeError, LookupError) as error:
-        reason = "; ".join(str(error).splitlines()[:2])
-        raise CheckpointError(f"{path}: not a checkpoint's description ({reason})") from None
-    if found.format > FORMAT:
-        raise CheckpointError(f"{path}: written by a newer mtvision (format {found.format}, this one reads {FORMAT})")
-    return found
+    place = Path(path).expanduser()
+    if not (place / PRETRAINED).is_file():
+        folder = find_checkpoint(place, which)
+        return Saved(folder, read_description(folder))
+    if which != "best":
+        raise CheckpointError(f"{place}: has one set of weights, of save_pretrained; there is no '{which}' in it")
+    return Saved(place, read_pretrained(place))
 
 
 def load_model(path: str | Path, which: str = "best") -> MultiTaskModel:
@@ -233,21 +151,13 @@ def load_model(path: str | Path, which: str = "best") -> MultiTaskModel:
     Raises:
         CheckpointError: if there is no checkpoint, it is damaged, or its weights do not fit its config.
     """
-    if (Path(path) / PRETRAINED).is_file():
-        if which != "best":
-            raise CheckpointError(f"{path}: has one set of weights, of save_pretrained; there is no '{which}' in it")
-        return _build(read_pretrained(Path(path)), Path(path), PRETRAINED)
-    folder = find_checkpoint(path, which)
-    return _build(read_description(folder), folder, DESCRIPTION)
-
-
-def _build(description: Description | Pretrained, folder: Path, source: str) -> MultiTaskModel:
-    """Return the model that a description tells of, with the weights beside it."""
+    folder, description = find_saved(path, which)
     try:
         config = Config(**description.config).replace({"model.pretrained": False})
     except ConfigError as error:
+        source = folder / (PRETRAINED if isinstance(description, Pretrained) else DESCRIPTION)
         hint = "(a part of one's own must be registered first: import its script)"
-        raise CheckpointError(f"{folder / source}: its config cannot be used here {hint}: {error}") from None
+        raise CheckpointError(f"{source}: its config cannot be used here {hint}: {error}") from None
     names = {task: tuple(listed) for task, listed in (description.classes or {}).items()}
     others = {task: listed for task, listed in names.items() if task not in STANDARD_TASKS}
     classes = Classes(names["seg"], names["det"], others) if names else None

@@ -20,16 +20,13 @@ from mtvision.training import processes
 from mtvision.training.checkpoint import (
     TRAINING_WEIGHTS,
     WEIGHTS,
-    describe_run,
     load_model,
     load_state,
     load_weights,
-    read_description,
     save_checkpoint,
-    versions,
     whole_checkpoint,
-    write_json,
 )
+from mtvision.training.checkpoint_description import describe_run, read_description, versions, write_json
 from mtvision.training.history import History, with_nan
 
 logger = logging.getLogger(__name__)

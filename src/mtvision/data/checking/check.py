@@ -132,8 +132,11 @@ def checked_reader(dataset: Sequence[Sample]) -> Callable[[int], Sample]:
     A data set that checks itself, and a part of one, is read as it is: nothing is checked twice.
 
     Raises:
-        DataError: the function, with a sentence for each problem, that names the item.
+        DataError: for a text in place of a data set; the function raises it with a sentence for each problem, that
+            names the item.
     """
+    if isinstance(dataset, str):  # a sequence too, of its letters
+        raise DataError(f"expected a data set, got the text '{dataset}'; build_dataset(config, split) opens one")
     whole: Sequence[Sample] = dataset
     while type(whole) is Subset:
         whole = whole.dataset
