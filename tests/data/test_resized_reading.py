@@ -50,6 +50,16 @@ def test_a_jpeg_is_decoded_as_small_as_will_do(least: tuple[int, int], factor: i
     assert np.abs(small.image.astype(int) - expected).mean() < 1.5
 
 
+def test_the_size_of_a_thumbnail_is_not_the_images(tmp_path: Path):
+    whole = save(tmp_path / "a.jpg", (120, 160)).read_bytes()
+    thumbnail = save(tmp_path / "thumbnail.jpg", (12, 16)).read_bytes()
+    segment = b"\xff\xe0" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    for data in (whole[:2] + segment + whole[2:], whole[:2] + b"\xff\xff" + whole[3:], whole):
+        (tmp_path / "a.jpg").write_bytes(data)
+        small, problems = read_picture(tmp_path / "a.jpg", (60, 80))
+        assert (small.size, small.image.shape, problems) == ((120, 160), (60, 80, 3), [])
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(17, 90), st.integers(17, 90), st.integers(1, 40), st.integers(1, 40))
 def test_odd_sizes_are_known_exactly_and_never_decoded_too_small(height: int, width: int, low: int, across: int):

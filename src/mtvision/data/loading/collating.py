@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from mtvision.data.checking.check import annotation_name_problems
-from mtvision.data.geometry import writable_tensor
 from mtvision.data.reading import Item
 from mtvision.errors import DataError
 from mtvision.types import VOID, Batch, DetectionTarget, Sample
@@ -57,11 +56,14 @@ def collate_items(items: Sequence[Item]) -> Batch:
 
 
 def _images(samples: Sequence[Sample]) -> Tensor:
-    """Return the images as ``(N, 3, H, W)``, each of its three planes copied once."""
+    """Return the images as ``(N, 3, H, W)``, each of its three planes copied once.
+
+    NumPy copies them: torch takes five times as long to part channels that lie beside each other.
+    """
     height, width = samples[0].image.shape[:2] if samples else (0, 0)
     images = _empty((len(samples), 3, height, width), torch.uint8)
-    for image, sample in zip(images, samples, strict=True):
-        image.copy_(writable_tensor(sample.image).permute(2, 0, 1))
+    for planes, sample in zip(images.numpy(), samples, strict=True):
+        np.copyto(planes, sample.image.transpose(2, 0, 1))
     return images
 
 
@@ -69,11 +71,8 @@ def _masks(samples: Sequence[Sample]) -> Tensor:
     """Return the masks as int64 ``(N, H, W)``, all void for a sample without."""
     height, width = samples[0].image.shape[:2] if samples else (0, 0)
     masks = _empty((len(samples), height, width), torch.int64)
-    for mask, sample in zip(masks, samples, strict=True):
-        if sample.mask is None:
-            mask.fill_(VOID)
-        else:
-            mask.copy_(writable_tensor(sample.mask))
+    for mask, sample in zip(masks.numpy(), samples, strict=True):
+        np.copyto(mask, VOID if sample.mask is None else sample.mask)
     return masks
 
 

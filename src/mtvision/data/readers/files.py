@@ -3,7 +3,7 @@
 import re
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,7 +24,8 @@ _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error
 
 _TIFF = (b"II*\0", b"MM\0*")
 _ALPHA_MODES = ("RGBA", "LA", "PA")
-_JPEG = b"\xff\xd8"
+_JPEG, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}  # markers of the segment with height and width
 _PNG_END = b"IEND\xaeB`\x82"  # the last chunk with its checksum
 _MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # no stuffed byte, and no restart, which has no length
 _ORIENTATION, _TURNED = 0x0112, (5, 6, 7, 8)  # of EXIF: those that swap height and width
@@ -82,7 +83,7 @@ def _decoded(data: bytes, least: Size | None) -> Picture | None:
 
     if data.startswith(_TIFF) and (plain := _without_alpha(data)) is not None:
         return Picture(plain, (plain.shape[0], plain.shape[1]))
-    size = _jpeg_size(data) if least is not None and data.startswith(_JPEG) else None
+    size = _jpeg_size(data) if least is not None and _may_be_reduced(data, least) else None
     factor = _reduction(size, least) if size is not None and least is not None else 1
     flags = {1: cv2.IMREAD_COLOR, 2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4}
     try:
@@ -110,11 +111,22 @@ def _without_alpha(data: bytes) -> NDArray[np.uint8] | None:
         return None
 
 
-def _reduction(size: Size, least: Size) -> int:
+def _reduction(size: Sequence[int], least: Sequence[int]) -> int:
     """Return the largest of 8, 4, 2 and 1 of which a part of both sides is large enough still."""
     return next(
         (factor for factor in (8, 4, 2) if all(own // factor >= side for own, side in zip(size, least, strict=True))), 1
     )
+
+
+def _may_be_reduced(data: bytes, least: Size) -> bool:
+    """Tell whether a JPEG may be large enough, however it is turned: a look that costs less than to parse its EXIF."""
+    if not data.startswith(_JPEG):
+        return False
+    frame = next((place for marker, place in _segments(data) if marker in _FRAMES), None)
+    if frame is None:
+        return False
+    height, width = struct.unpack_from(">HH", data.ljust(frame + 7, b"\0"), frame + 3)  # behind length and precision
+    return _reduction(sorted((height, width)), sorted(least)) > 1
 
 
 def _jpeg_size(data: bytes) -> Size | None:
@@ -137,9 +149,11 @@ def _jpeg_size(data: bytes) -> Size | None:
 def _is_complete(data: bytes) -> bool:
     """Tell whether a JPEG has its end-of-image marker, a PNG its last chunk; other formats are trusted."""
     if data.startswith(_JPEG):
+        if data.endswith(_JPEG_END):
+            return True
         # FF is stuffed within entropy-coded data, so the last FFDA is a true start of scan, also after a thumbnail; but
         # not where more than an image is in the file, such as the film of a motion photo.
-        return data.find(b"\xff\xd9", max(data.rfind(b"\xff\xda"), 0)) >= 0 or _has_end(data)
+        return data.find(_JPEG_END, max(data.rfind(b"\xff\xda"), 0)) >= 0 or _has_end(data)
     if data.startswith(b"\x89PNG"):
         return b"IEND" in data[-64:] or _PNG_END in data
     return True
@@ -147,12 +161,15 @@ def _is_complete(data: bytes) -> bool:
 
 def _has_end(data: bytes) -> bool:
     """Walk over a JPEG's segments, each as long as it says, until the end-of-image marker."""
+    return any(marker == _JPEG_END[1] for marker, _ in _segments(data))
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield each marker of a JPEG, its second byte, and where its segment begins, the length first."""
     place = len(_JPEG)
     while found := _MARKER.search(data, place):
-        if found[1] == b"\xd9":
-            return True
+        yield found[1][0], found.end()
         place = found.end() + int.from_bytes(data[found.end() : found.end() + 2], "big")
-    return False
 
 
 def read_mask(path: Path, size: Size | None, num_classes: int) -> tuple[NDArray[np.uint8] | None, list[str]]:

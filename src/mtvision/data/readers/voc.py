@@ -100,9 +100,9 @@ class VOC(ResizedDataset):
 
     def image_path(self, index: int) -> Path:
         """Return the file of one image."""
-        name = str(self._ids[index])
-        candidates = [self.root / "JPEGImages" / (name + suffix) for suffix in IMAGE_SUFFIXES]
-        return next((path for path in candidates if path.exists()), candidates[0])
+        name, folder = str(self._ids[index]), self.root / "JPEGImages"
+        candidates = (folder / (name + suffix) for suffix in IMAGE_SUFFIXES)
+        return next((path for path in candidates if path.exists()), folder / (name + IMAGE_SUFFIXES[0]))
 
     def read(self, index: int, least: Size | None, with_instances: bool) -> tuple[Sample | None, list[str]]:
         """Read one image with its annotations; return it, or None and a sentence for each problem of its files."""
