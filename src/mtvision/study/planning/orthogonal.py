@@ -4,10 +4,13 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from numpy.random import Generator
 
 Ints: TypeAlias = NDArray[np.int64]
 
@@ -134,7 +137,7 @@ def nearly_orthogonal_array(levels: Sequence[int], runs: int, seed: int) -> Ints
 class _Search:
     """Where random columns come from, and how many searches for a column are left."""
 
-    rng: np.random.Generator
+    rng: "Generator"
     left: int
 
     def columns(self, runs: int, count: int) -> Ints:
