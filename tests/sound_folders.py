@@ -1,6 +1,8 @@
 """Small data sets without any fault, one in each layout; all have the same three images of a cat and a dog."""
 
 import json
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,23 @@ def picture(seed: int, size: tuple[int, int] = SIZE) -> np.ndarray:
     """Return a smooth picture, since only of such do compressed and resized copies look the same."""
     rough = np.random.default_rng(seed).integers(0, 256, (5, 7, 3), dtype=np.uint8)
     return cv2.resize(rough, size[::-1], interpolation=cv2.INTER_CUBIC)
+
+
+def write_grey_png(path: Path, ids: np.ndarray, bits: int) -> Path:
+    """Write ids ``(H, W)`` as a grey PNG of few bits a pixel, which not every Pillow does."""
+    height, width = ids.shape
+    rows = np.packbits((ids[..., None] >> np.arange(bits)[::-1] & 1).reshape(height, -1).astype(np.uint8), axis=1)
+    parts = {
+        b"IHDR": struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0),
+        b"IDAT": zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)),
+        b"IEND": b"",
+    }
+    chunks = [
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in parts.items()
+    ]
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunks))
+    return path
 
 
 def mask() -> np.ndarray:

@@ -105,6 +105,8 @@ def test_building_leaves_the_network_in_training_mode():
     ],
 )
 def test_a_size_that_cannot_work_is_refused(name, sentence):
+    if name not in BACKBONES:
+        pytest.skip(f"this timm has no {name}")
     backbone = build(name)
     with pytest.raises(ConfigError, match=sentence):
         backbone(torch.zeros(1, 3, 64, 96))

@@ -28,6 +28,7 @@ from sound_folders import (
     save,
     segment_colours,
     table_lines,
+    write_grey_png,
 )
 
 
@@ -144,7 +145,7 @@ def as_png(root: Path) -> None:
 
 
 def grey_of_4_bits(root: Path) -> None:
-    save(root / "SegmentationClass/b.png", mask(), bits=4)
+    write_grey_png(root / "SegmentationClass/b.png", mask(), bits=4)
 
 
 def copied(source: str, target: str) -> Callable[[Path], Any]:

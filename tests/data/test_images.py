@@ -11,6 +11,7 @@ from PIL import Image
 from mtvision.data.images import as_sample
 from mtvision.data.readers.files import read_image, read_mask
 from mtvision.errors import DataError
+from sound_folders import write_grey_png
 
 
 def colours(height=20, width=30):
@@ -149,11 +150,11 @@ def test_a_png_with_data_behind_it_is_whole(tmp_path):
 def test_a_grey_mask_of_few_bits_is_refused_and_one_with_a_palette_is_read(tmp_path, bits):
     ids = np.arange(2**bits, dtype=np.uint8).reshape(2, -1)
     for mode in ("P", "L"):
-        path = tmp_path / f"{mode}.png"
-        image = Image.fromarray(ids)
+        path = write_grey_png(tmp_path / f"{mode}.png", ids, bits)
         if mode == "P":
+            image = Image.fromarray(ids)
             image.putpalette(list(range(3 * 2**bits)))
-        image.save(path, bits=bits)
+            image.save(path, bits=bits)
         assert path.read_bytes()[24] == bits  # in the header
         with Image.open(path) as image:
             assert image.mode == mode

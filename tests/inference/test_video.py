@@ -91,8 +91,11 @@ def test_of_every_three_frames_the_first_is_predicted_and_its_boxes_stay(film, t
     for index in (1, 2):
         shown = draw(decoded[index], *model.predict(decoded[0], score_threshold=0.3), CLASSES)
         alone = draw(decoded[index], *model.predict(decoded[index], score_threshold=0.3), CLASSES)
-        assert distance(frames[index], shown) < distance(frames[index], alone) / 2
-        assert distance(frames[index], shown) < distance(frames[index], decoded[index]) / 2
+        for other in (alone, decoded[index]):
+            differs = (shown != other).any(axis=-1)  # elsewhere there is only what the film's compression leaves
+            assert (
+                distance(frames[index][differs], shown[differs]) < distance(frames[index][differs], other[differs]) / 2
+            )
 
 
 def distance(one, other):

@@ -10,13 +10,19 @@ waits for all processes.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor, distributed
 
-_SHARED: ContextVar[bool] = ContextVar("shared_batch", default=False)
+
+class _Sharing:
+    """Whether a batch is shared now; a plain attribute, which torch.compile guards in every version."""
+
+    on = False
+
+
+_SHARING = _Sharing()
 
 
 @contextmanager
@@ -26,11 +32,11 @@ def shared_batch() -> Iterator[None]:
     A loop around several processes (``torch.distributed``) puts it around ``model.loss``. Without it, and in a process
     alone, all counts are those of the process.
     """
-    token = _SHARED.set(distributed.is_available() and distributed.is_initialized())
+    before, _SHARING.on = _SHARING.on, distributed.is_available() and distributed.is_initialized()
     try:
         yield
     finally:
-        _SHARED.reset(token)
+        _SHARING.on = before
 
 
 def divisor(count: Tensor, least: int = 1) -> Tensor:
@@ -47,7 +53,7 @@ def divisor(count: Tensor, least: int = 1) -> Tensor:
         >>> divisor(torch.tensor([0, 3]))
         tensor([1, 3])
     """
-    if not _SHARED.get():
+    if not _SHARING.on:
         return _at_least(count, least)
     total = count.detach().clone()
     distributed.all_reduce(total)
@@ -68,7 +74,7 @@ def whole_sum(values: Tensor) -> Tensor:
         >>> whole_sum(torch.tensor([1.0, 2.0]))
         tensor([1., 2.])
     """
-    if not _SHARED.get():
+    if not _SHARING.on:
         return values
     total: Tensor = _Sum.apply(values)
     return total
