@@ -8,6 +8,7 @@ and then for the other; told are the medians of CPU seconds, and the median of t
 """
 
 import argparse
+import compileall
 import io
 import json
 import os
@@ -38,17 +39,22 @@ def main(
     with tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary)
         source = source_of(revision, place / "before")
+        now = ROOT / "src"
+        for each in (source, now):  # modules that are compiled on one side only would make its import look fast
+            compileall.compile_dir(each, quiet=2)
         folder = data_folders.generated(place / "images", images)
         options = [str(folder), "--repeats", str(repeats), "--backbone", backbone]
-        found = [(measure(source, options), measure(ROOT / "src", options)) for _ in range(turns)]
+        found = [(measure(source, options), measure(now, options)) for _ in range(turns)]
     rows = [row_of(name, found) for name in found[0][1]]
-    problems = [
-        f"{name} cannot be measured in {which}: {value}"
-        for which, parts in zip((revision, "this one"), found[0], strict=True)
+    problems = {
+        f"{name} cannot be measured in {which}: {value}": None
+        for turn in found
+        for which, parts in zip((revision, "this one"), turn, strict=True)
         for name, value in parts.items()
         if isinstance(value, str)
-    ]
-    report("before_and_after", [Table(f"{revision} and this one, median of {turns} turns", rows, problems)], output)
+    }
+    title = f"{revision} and this one, median of {turns} turns"
+    report("before_and_after", [Table(title, rows, list(problems))], output)
     return rows
 
 
@@ -62,7 +68,7 @@ def source_of(revision: str, folder: Path) -> Path:
     if done.returncode:
         raise SystemExit(f"{revision}: {done.stderr.decode().strip()}")
     with tarfile.open(fileobj=io.BytesIO(done.stdout)) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder)  # of git itself
     return folder / "src"
 
 
@@ -70,11 +76,12 @@ def measure(source: Path, options: Sequence[str]) -> Found:
     """Return what one process found with the package of that source.
 
     Raises:
-        SystemExit: if the process fails.
+        SystemExit: if the process fails, as it does with the package of another source.
     """
-    command = [sys.executable, str(Path(__file__).with_name("revision_parts.py")), *options]
+    command = [sys.executable, str(Path(__file__).with_name("revision_parts.py")), str(source), *options]
+    places = os.pathsep.join(filter(None, (str(source), os.environ.get("PYTHONPATH"))))
     done = subprocess.run(
-        command, env={**os.environ, "PYTHONPATH": str(source)}, capture_output=True, text=True, check=False
+        command, env={**os.environ, "PYTHONPATH": places}, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise SystemExit(f"{source}: {done.stderr.strip()}")

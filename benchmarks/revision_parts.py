@@ -1,15 +1,16 @@
 """What each part costs with the mtvision that is imported; ``before_and_after.py`` calls it with one and the other.
 
-    PYTHONPATH=src python benchmarks/revision_parts.py FOLDER [--repeats 3] [--backbone resnet18]
+    PYTHONPATH=src python benchmarks/revision_parts.py src FOLDER [--repeats 3] [--backbone resnet18]
 
-FOLDER holds images in Pascal VOC's layout, with the split ``train``. Only what every version has is used: configs,
-`build_model`, `build_dataset`, `build_loader`, `evaluate`. The last line is JSON: CPU seconds by part, or the sentence
-that says why a part could not be measured.
+It fails if mtvision is not imported from the first folder. The second holds images in Pascal VOC's layout, the split
+``train``. Only what every version has is used: configs, `build_model`, `build_dataset`, `build_loader`, `evaluate`. The
+last line is JSON: CPU seconds by part, or the sentence that says why a part could not be measured.
 """
 
 import argparse
 import json
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,19 +23,25 @@ import mtvision as mtv  # noqa: E402 - what it adds to torch is the first thing 
 
 IMPORT_SECONDS = time.process_time() - _BEGAN
 
-from common import model_step  # noqa: E402 - imports mtvision
-
 NUM_CLASSES = {"seg": 21, "det": 20}
 
 
-def main(folder: Path, repeats: int = 3, backbone: str = "resnet18") -> dict[str, float | str]:
+def main(source: Path, folder: Path, repeats: int = 3, backbone: str = "resnet18") -> dict[str, float | str]:
     """Return the median CPU seconds of each part."""
+    if not Path(mtv.__file__).is_relative_to(source.resolve()):
+        raise SystemExit(f"mtvision comes from {mtv.__file__}, not from {source}")
+    with tempfile.TemporaryDirectory() as cache:
+        return measured(folder, Path(cache), repeats, backbone)
+
+
+def measured(folder: Path, cache: Path, repeats: int, backbone: str) -> dict[str, float | str]:
+    """Return the median CPU seconds of each part; ``cache`` is an empty folder."""
     parts: dict[str, Callable[[], Callable[[], object]]] = {
         "training step, 256 x 256 x 8": lambda: training(backbone),
         "predict, 1 image": lambda: prediction(backbone, 1),
         "predict, 8 images": lambda: prediction(backbone, 8),
         "loading, heavy augmentation, from files": lambda: loading(folder),
-        "loading, heavy augmentation, cached": lambda: loading(folder, cache=str(folder / "cache")),
+        "loading, heavy augmentation, cached": lambda: loading(folder, cache=str(cache)),
         "evaluate, test_resnet": lambda: scoring(folder),
     }
     found: dict[str, float | str] = {"import mtvision after torch": IMPORT_SECONDS}
@@ -59,6 +66,8 @@ def median_seconds(step: Callable[[], object], repeats: int) -> float:
 
 def training(backbone: str) -> Callable[[], object]:
     """Return a step of the default model."""
+    from common import model_step  # of this tree; it may ask for what an older version has not
+
     images = torch.randint(0, 256, (8, 3, 256, 256), dtype=torch.uint8)
     model = mtv.build_model({"backbone": backbone, "num_classes": NUM_CLASSES})
     return model_step(model.train(), images)
@@ -100,6 +109,7 @@ def data_config(folder: Path, **settings: Any) -> mtv.Config:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--backbone", default="resnet18")

@@ -44,7 +44,7 @@ class Config(Section):
         """
         from mtvision.config_yaml import parse_yaml
 
-        content = parse_yaml(Path(path))
+        content = parse_yaml(Path(path).expanduser())
         for override in overrides:
             _apply_override(content, override)
         try:
@@ -60,7 +60,7 @@ class Config(Section):
         """Write `dump` as YAML."""
         from mtvision.config_yaml import write_yaml
 
-        write_yaml(self.dump(), Path(path))
+        write_yaml(self.dump(), Path(path).expanduser())
 
     def replace(self, values: Mapping[str, Any]) -> "Config":
         """Return a config with some values changed, by dotted key.

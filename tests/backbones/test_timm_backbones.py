@@ -16,6 +16,7 @@ from mtvision.layers.features import select_strides
 from mtvision.registries import BACKBONES
 from mtvision.registry import Component
 from mtvision.types import FeatureInfo
+from packaging import version
 
 SWIN = "swin_tiny_patch4_window7_224"
 NETWORKS = [*FAMILIES, "resnet34"]
@@ -105,8 +106,8 @@ def test_building_leaves_the_network_in_training_mode():
     ],
 )
 def test_a_size_that_cannot_work_is_refused(name, sentence):
-    if name not in BACKBONES:
-        pytest.skip(f"this timm has no {name}")
+    if version.parse(timm.__version__) < version.parse("1.0.31"):
+        pytest.skip("timm before 1.0.31 has no small network of this kind")
     backbone = build(name)
     with pytest.raises(ConfigError, match=sentence):
         backbone(torch.zeros(1, 3, 64, 96))

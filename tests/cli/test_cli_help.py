@@ -8,7 +8,9 @@ from command_line import commands, parsed, run
 
 import mtvision as mtv
 
-PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "cli.md"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = commands()
 
 
@@ -52,6 +54,17 @@ def test_every_command_of_the_page_is_taken():
     blocks = re.findall(r"```bash\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
     lines = [line for block in blocks for line in examples(block) if not line.startswith("mtvision --")]
     assert {parsed(line)[0] for line in lines} == set(COMMANDS)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_command_of_every_page_is_taken(page):
+    """Words and options; of a training without a file its settings too."""
+    for block in re.findall(r"```bash\n(.*?)```", page.read_text(), flags=re.DOTALL):
+        for line in re.sub(r"\\\n\s*", "", block).splitlines():
+            if line.startswith("mtvision ") and not line.startswith("mtvision --"):
+                words, given = parsed(line)
+                if words == ("train",) and all("=" in word for word in given["config"] or ()):
+                    mtv.Config().override(given["config"] or [])
 
 
 def test_every_option_of_the_page_exists():

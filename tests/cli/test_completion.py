@@ -83,6 +83,8 @@ def test_runs_and_configs(tmp_path, monkeypatch):
     assert offered("mtvision describe run") == ["run.yaml", "runs/"]
     assert offered(f"mtvision evaluate {tmp_path}/runs/a") == [f"{tmp_path}/runs/a", f"{tmp_path}/runs/abandoned/"]
     assert offered("mtvision predict runs/ab") == ["runs/abandoned/"]
+    (tmp_path / "runs" / "abandoned" / "model.safetensors").touch()  # as in what save_pretrained writes
+    assert offered("mtvision predict runs/ab") == ["runs/abandoned"]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

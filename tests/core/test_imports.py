@@ -32,12 +32,14 @@ def test_import_loads_none_of_the_satellites():
     assert result.stdout.strip() == "[]"
 
 
-def test_import_draws_no_random_numbers():
-    """NumPy 2 loads its random numbers when they are first asked for; an annotation is no reason to ask."""
-    code = "import sys, torch; before = set(sys.modules); import mtvision; print(set(sys.modules) - before)"
+def test_import_does_not_load_numpys_random_numbers():
+    """NumPy 2 loads them when they are first asked for; an annotation is no reason to ask."""
+    code = "import sys, torch; {0}; import mtvision; {0}".format("print('numpy.random' in sys.modules)")
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert "'numpy.random'" not in result.stdout
-    assert "'mtvision.data.augmentation.mixing'" in result.stdout
+    before, after = result.stdout.split()
+    if before == "True":
+        pytest.skip("this NumPy, or this torch, loads them itself")
+    assert after == "False"
 
 
 @pytest.mark.parametrize("name", mtv.__all__)

@@ -50,6 +50,9 @@ def test_a_text_is_no_data_set():
         mtv.evaluate(model, "val")
     with pytest.raises(mtv.DataError, match="expected a data set, got the text 'val'"):
         mtv.data.stats("val", classes=CLASSES)
+    for given in ("val", Path("val")):
+        (finding,) = check(given)
+        assert str(finding).startswith("expected a data set, got the text 'val'")
 
 
 def test_a_sound_sample_has_no_problem():

@@ -148,6 +148,25 @@ def test_what_is_not_annotated_stays_unknown(training: bool):
         assert [truth is None for truth in batch.truths["seg"]] == [False, False, True, True]
 
 
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"image": np.zeros((8, 8, 3), np.int64)}, "image 'odd': expected an image of uint8, got int64"),
+        ({"mask": np.zeros((8, 8), np.float32)}, "image 'odd': expected a mask of integers, got float32"),
+    ],
+)
+def test_collate_names_an_image_of_another_type(changes, sentence):
+    sample = replace(Mixed()[0], image_id="odd", **changes)
+    with pytest.raises(DataError, match=sentence):
+        collate([sample])
+
+
+def test_a_batch_is_in_the_hosts_memory_whatever_torchs_default_device_is():
+    with torch.device("meta"):
+        batch = collate([Mixed()[0]])
+    assert batch.images.device == batch.targets["seg"].device == torch.device("cpu")
+
+
 def test_collate_keeps_types_of_images_without_objects():
     empty = replace(
         Mixed()[0], boxes=np.zeros((0, 4), np.float32), labels=np.zeros(0, np.int64), difficult=np.zeros(0, np.bool_)

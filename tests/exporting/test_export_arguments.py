@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 
 import pytest
 import torch
@@ -168,6 +169,26 @@ def test_a_file_of_others_is_told(suffix, tmp_path):
     path.write_bytes(b"\xffnothing")
     with pytest.raises(mtv.MtvisionError, match="is no exported file"):
         read_metadata(path)
+
+
+def test_an_onnx_file_with_the_end_of_an_archive_in_it_is_no_archive(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    path = tmp_path / "model.onnx"
+    end = b"PK\x05\x06" + bytes(18)  # as weights may have it
+    model = onnx.helper.make_model(onnx.helper.make_graph([], "empty", [], [], doc_string=end.decode("latin-1")))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(mtv.MtvisionError, match="has no metadata of mtvision"):
+        read_metadata(path)
+
+
+def test_a_program_that_is_cut_off_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "model.pt2"
+    path.write_bytes(b"PK\x03\x04" + bytes(40))
+    monkeypatch.setitem(sys.modules, "onnx", None)  # it has nothing to do with it
+    for name in ("model.pt2", "model.program"):
+        with pytest.raises(mtv.MtvisionError, match="is no exported file"):
+            read_metadata(path.rename(tmp_path / name))
+        path = tmp_path / name
 
 
 def test_metadata_that_are_not_ours_are_told(tmp_path, monkeypatch):

@@ -41,7 +41,7 @@ def read_columns(source: Mapping[str, Mapping[str, Any]] | pd.DataFrame | str | 
     """
     name = "slices"
     if isinstance(source, (str, Path)):
-        name, frame = str(source), _read_csv(Path(source))
+        name, frame = str(source), _read_csv(Path(source).expanduser())
     elif isinstance(source, pd.DataFrame):
         frame = source.set_index(_ID) if _ID in source else source.copy()
     else:

@@ -139,4 +139,4 @@ def run_data(config: Config, split: str) -> "SampleDataset":
 
 
 def _at(config: Config, data_root: Path | None) -> Config:
-    return config if data_root is None else config.replace({"data.dataset_root": str(data_root.expanduser())})
+    return config if data_root is None else config.replace({"data.dataset_root": str(data_root)})

@@ -41,7 +41,7 @@ def configs_and_settings(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def run_folders(incomplete: str) -> list[str]:
-    """Return run folders that begin so, and folders (with ``/``) in which there may be some."""
+    """Return folders with weights that begin so, and folders (with ``/``) in which there may be some."""
     return _paths(incomplete, _is_run)
 
 
@@ -113,7 +113,9 @@ def _paths(incomplete: str, wanted: Callable[[Path], bool]) -> list[str]:
 
 
 def _is_run(path: Path) -> bool:
-    return (path / "checkpoints").is_dir() and (path / "config.yaml").is_file()
+    """Tell whether a folder is a run, a checkpoint or what `save_pretrained` wrote."""
+    is_run = (path / "checkpoints").is_dir() and (path / "config.yaml").is_file()
+    return is_run or (path / "model.safetensors").is_file()
 
 
 def _is_yaml(path: Path) -> bool:

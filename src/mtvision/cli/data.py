@@ -94,7 +94,6 @@ def _splits(root: Path, dataset: str | None, names: list[str] | None) -> dict[st
     from mtvision.config_yaml import parse_yaml
     from mtvision.data.loading.loader import build_dataset
 
-    root = root.expanduser()
     if root.is_file() and dataset is not None:
         raise ConfigError(f"--dataset: {root} is a config, which names the data set already")
     if root.is_file():

@@ -93,7 +93,7 @@ def _predict_film(predictor: "Predictor", film: Path, out: Path, every: int, how
     from mtvision.inference.video import predict_video
 
     target = out if out.suffix else out / f"{film.stem}.mp4"
-    target.expanduser().parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     told = predict_video(predictor, film, target, every=every, **how._asdict())
     return f"{told.num_predicted} of {told.num_frames} frames predicted: {told.path}"
 

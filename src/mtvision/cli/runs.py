@@ -65,7 +65,7 @@ def analyze(
     settings: DataSettings = None,
     split: Split = "val",
     out: Annotated[
-        Path | None, typer.Option(metavar="FOLDER", help="Folder of the report; without it RUN/report.")
+        Path | None, typer.Option(metavar="FOLDER", help="Folder of the report; without it RUN/report, of a run.")
     ] = None,
     which: Which = "best",
     device: DeviceName = "auto",
@@ -82,7 +82,8 @@ def analyze(
     from mtvision.data.loading.workers import worker_count
     from mtvision.training.history import History
 
-    run = run.expanduser()
+    if out is None and not (run / "checkpoints").is_dir():
+        raise ConfigError(f"--out: {run} is no run but the weights of one; name the folder of the report")
     config = run_config(run, which, settings, data_root)
     data, history = run_data(config, split), run / "history.jsonl"
     analysis = analyze_run(
@@ -107,7 +108,11 @@ def analyze(
 def compare(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN", help="Folders of two or more runs.", autocompletion=run_folders),
+        typer.Argument(
+            metavar="RUN",
+            help="Two or more: folders of runs, of checkpoints or of save_pretrained.",
+            autocompletion=run_folders,
+        ),
     ],
     split: Split = "val",
     name: Annotated[

@@ -3,6 +3,8 @@
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from pathlib import Path
 from typing import Any
 
 import typer
@@ -27,7 +29,19 @@ def add_verb(app: typer.Typer, function: Callable[..., None], name: str | None =
     """
     text = inspect.cleandoc(function.__doc__ or "").replace("\nExample:\n", "\n\b\nExample:\n")
     summary = text.partition("\n\n")[0].replace("\n", " ").rstrip(".")
-    app.command(name or function.__name__, help=text, short_help=summary)(function)
+
+    @wraps(function)
+    def verb(**values: Any) -> None:
+        function(**{key: _at_home(value) for key, value in values.items()})
+
+    app.command(name or function.__name__, help=text, short_help=summary)(verb)
+
+
+def _at_home(value: Any) -> Any:
+    """Return a path, or those of a list, without the ``~`` that a shell leaves in quotes or behind a ``=``."""
+    if isinstance(value, list):
+        return [_at_home(each) for each in value]
+    return value.expanduser() if isinstance(value, Path) else value
 
 
 class Verbs(TyperGroup):

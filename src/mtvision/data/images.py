@@ -42,7 +42,7 @@ def as_sample(image: ImageSource) -> Sample:
 
 def _pixels(image: ImageSource) -> NDArray[np.uint8]:
     if isinstance(image, str | Path):
-        pixels, problems = read_image(Path(image))
+        pixels, problems = read_image(Path(image).expanduser())
         if pixels is None:
             raise DataError("; ".join(problems))
         return pixels

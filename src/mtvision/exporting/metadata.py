@@ -18,6 +18,8 @@ InputType: TypeAlias = Literal["uint8", "float32"]
 
 KEY = "mtvision"
 """Of the metadata in an ONNX file."""
+_ARCHIVE = b"PK\x03\x04"
+"""With which a file of torch.export begins."""
 EXTRA_FILE = "mtvision.json"
 """The metadata in a file of torch.export."""
 SUFFIXES: dict[str, Format] = {".onnx": "onnx", ".pt2": "torch.export"}
@@ -53,8 +55,9 @@ class Metadata:
         dynamic: which of "batch", "height" and "width" may be any number.
         smallest_side: the least height and width in pixels that the file was traced for; it may take smaller ones.
         tasks: by name.
-        config: what of the config tells how the network is built and how images are prepared: the section ``model`` and
-            single keys of ``training`` and ``data``; None where there was none.
+        config: what of the config says how the network is built, which losses trained it and how images are prepared,
+            as plain values by section; without numbers of classes and what only sets the first weights. None where
+            there was no config.
         versions: of mtvision and torch.
         quantization: "dynamic" or "static"; None: the weights are floats.
     """
@@ -90,7 +93,7 @@ def read_metadata(path: str | Path) -> Metadata:
     if not path.is_file():
         near = [each.name for each in path.parent.glob("*") if each.suffix in SUFFIXES] if path.parent.is_dir() else []
         raise MtvisionError(f"there is no exported file {path}.{did_you_mean(path.name, near)}")
-    text = _of_program(path) if zipfile.is_zipfile(path) else _of_onnx(path)
+    text = _of_program(path) if _is_archive(path) else _of_onnx(path)
     if not text:
         raise MtvisionError(f"{path} has no metadata of mtvision: it was not written by mtvision.export")
     try:
@@ -102,6 +105,11 @@ def read_metadata(path: str | Path) -> Metadata:
 def onnx_properties(model: Any) -> Mapping[str, str]:
     """Return the metadata of an ONNX model by key."""
     return {each.key: each.value for each in model.metadata_props}
+
+
+def _is_archive(path: Path) -> bool:
+    with path.open("rb") as file:
+        return path.suffix == ".pt2" or file.read(len(_ARCHIVE)) == _ARCHIVE
 
 
 def _of_onnx(path: Path) -> str:
@@ -117,6 +125,9 @@ def _of_onnx(path: Path) -> str:
 
 def _of_program(path: Path) -> str:
     """Return the metadata without loading the program: they are a file of their own in its archive."""
-    with zipfile.ZipFile(path) as archive:
-        name = next((name for name in archive.namelist() if Path(name).name == EXTRA_FILE), None)
-        return "" if name is None else archive.read(name).decode()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next((name for name in archive.namelist() if Path(name).name == EXTRA_FILE), None)
+            return "" if name is None else archive.read(name).decode()
+    except zipfile.BadZipFile:
+        raise MtvisionError(f"{path} is no exported file: neither ONNX nor a program of torch.export") from None

@@ -19,7 +19,8 @@ from torch import Tensor, distributed
 class _Sharing:
     """Whether a batch is shared now; a plain attribute, which torch.compile guards in every version."""
 
-    on = False
+    def __init__(self) -> None:
+        self.on = False
 
 
 _SHARING = _Sharing()

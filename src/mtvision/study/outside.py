@@ -49,7 +49,7 @@ class TableStudy:
         number = len(self.table.runs)
         notes = ["the runs were made elsewhere; only what the table holds could be checked"]
         design = [f"{number} rows, of which {len(self.table.finished)} are distinct runs"]
-        return write_report(Path(folder), ReportContent(title, findings, design=design, notes=notes))
+        return write_report(Path(folder).expanduser(), ReportContent(title, findings, design=design, notes=notes))
 
 
 def read_runs(

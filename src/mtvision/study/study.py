@@ -93,7 +93,7 @@ class Study:
         Raises:
             ConfigError: if the file is missing, or for each problem of its contents.
         """
-        where = Path(path)
+        where = Path(path).expanduser()
         imports = parse_yaml(where).get("imports") or []
         if isinstance(imports, list):  # what else it may be is told with the other problems
             import_parts(map(str, imports), where.parent)
@@ -113,7 +113,7 @@ class Study:
         Raises:
             ConfigError: if there is none.
         """
-        path = Path(folder)
+        path = Path(folder).expanduser()
         study = cls.load(find_definition(path, storage, name))
         study._connect(path, storage, name)
         return study
@@ -158,11 +158,12 @@ class Study:
         if workers < 1:
             raise ConfigError([f"workers: at least 1, got {workers}"])
         runs = planned_runs(self.definition)
-        queue = self._connect(Path(folder), storage, name)
+        place = Path(folder).expanduser()
+        queue = self._connect(place, storage, name)
         queue.add(runs)
         if retry_failed:
             queue.retry_failed()
-        self._do(queue, Path(folder), workers, progress)
+        self._do(queue, place, workers, progress)
         return self
 
     def work(self, *, most: int | None = None, progress: bool = True) -> int:
@@ -217,7 +218,7 @@ class Study:
         """
         queue, own = self._connected()
         content = study_content(title or f"Study {queue.name}", queue, own, self.analyze())
-        return write_report(Path(folder) if folder is not None else own / "report", content)
+        return write_report(Path(folder).expanduser() if folder is not None else own / "report", content)
 
     @staticmethod
     def from_table(source: "str | Path | pd.DataFrame", factors: Sequence[str], **options: Any) -> "TableStudy":

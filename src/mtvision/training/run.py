@@ -79,7 +79,7 @@ def train(
 def _folder(given: str | Path | None) -> Path:
     if given is None and processes.launched() > 1:
         raise ConfigError(["system.run_dir: several processes need the same one; give it, or run_dir"])
-    return Path(given or f"runs/{datetime.now():%Y%m%d-%H%M%S}")
+    return Path(given or f"runs/{datetime.now():%Y%m%d-%H%M%S}").expanduser()
 
 
 def _sum_up(result: RunResult, reporter: Reporter) -> None:

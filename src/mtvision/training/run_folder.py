@@ -88,11 +88,12 @@ def read_result(run_dir: str | Path) -> RunResult:
     Raises:
         CheckpointError: if it holds no finished run, or its summary was damaged.
     """
-    path = Path(run_dir) / SUMMARY
+    folder = Path(run_dir).expanduser()
+    path = folder / SUMMARY
     try:
         summary: Mapping[str, Any] = with_nan(json.loads(path.read_text(encoding="utf-8")))
         return RunResult(
-            Path(run_dir),
+            folder,
             dict(summary["metrics"]),
             int(summary["best_epoch"]),
             float(summary["seconds"]),

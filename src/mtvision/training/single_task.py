@@ -69,7 +69,7 @@ def compare_single_task(
     """
     cfg = as_config(config)
     plan = plan_runs(cfg, seeds)
-    folder = Path(run_dir or cfg.system.run_dir or f"runs/compare-{datetime.now():%Y%m%d-%H%M%S}")
+    folder = Path(run_dir or cfg.system.run_dir or f"runs/compare-{datetime.now():%Y%m%d-%H%M%S}").expanduser()
     reporter = _reporter(cfg, progress)
     results = {}
     for number, run in enumerate(plan, 1):

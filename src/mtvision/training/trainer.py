@@ -70,7 +70,7 @@ class Trainer:
         self.model = model
         self.config = as_config(config)
         folder = run_dir if run_dir is not None else self.config.system.run_dir
-        self.run_dir = Path(folder) if folder is not None else None
+        self.run_dir = Path(folder).expanduser() if folder is not None else None
         self.reporter = chosen_reporter(self.config.system.progress, progress)
         self.callbacks = list(callbacks)
         self.history = History()

@@ -69,7 +69,7 @@ def augmentations(
     for index in np.linspace(0, len(dataset) - 1, min(num_images, len(dataset))).round().astype(int).tolist():
         drawn = [samples[SampleKey(epoch, index)].sample for epoch in range(num_draws)]
         rows.append([draw(each.image, truth_of(each), classes) for each in (read(index), *drawn) if each is not None])
-    return _write(rows, config, Path(path))
+    return _write(rows, config, Path(path).expanduser())
 
 
 def _write(rows: Sequence[Sequence[Any]], config: Config, path: Path) -> Path:

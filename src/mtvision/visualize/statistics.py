@@ -49,7 +49,7 @@ def statistics(stats: DataStatistics, folder: str | Path) -> dict[str, Path]:
         >>> paths["box_sizes"].name
         'box_sizes.png'
     """
-    folder = Path(folder)
+    folder = Path(folder).expanduser()
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "stats.json"
     path.write_text(json.dumps(asdict(stats), indent=1), encoding="utf-8")

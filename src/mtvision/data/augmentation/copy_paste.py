@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,6 @@ from mtvision.data.geometry import keep_objects
 from mtvision.data.instances import are_whole, instance_bounds, tightened
 from mtvision.registries import MIXES
 from mtvision.types import VOID, Sample
-
-if TYPE_CHECKING:
-    from numpy.random import Generator
 
 _LEAST_PIXELS = 16  # smaller ones are specks
 
@@ -49,7 +46,7 @@ class CopyPaste(Mix):
         """Tell whether the partner has objects that can be cut out; what else is in it does not matter."""
         return partner.instances is not None and partner.boxes is not None and len(partner.boxes) > 0
 
-    def combine(self, sample: Sample, partners: Sequence[Sample], rng: "Generator") -> Sample:
+    def combine(self, sample: Sample, partners: Sequence[Sample], rng: "np.random.Generator") -> Sample:
         """Return the sample with objects of the partner in front."""
         (partner,) = partners
         if partner.instances is None or partner.boxes is None or partner.difficult is None:

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,6 @@ from pydantic import Field
 
 from mtvision.registries import MIXES
 from mtvision.types import VOID, Sample
-
-if TYPE_CHECKING:
-    from numpy.random import Generator
 
 Probability: TypeAlias = Annotated[float, Field(gt=0, le=1)]
 
@@ -44,7 +41,7 @@ class Mix(ABC):
         self.probability = probability
 
     @abstractmethod
-    def combine(self, sample: Sample, partners: Sequence[Sample], rng: "Generator") -> Sample:
+    def combine(self, sample: Sample, partners: Sequence[Sample], rng: "np.random.Generator") -> Sample:
         """Return the mixed sample; the samples given are not changed."""
 
     @staticmethod
@@ -73,7 +70,7 @@ class MixUp(Mix):
         """As of every mix; and to a mask only another mask is mixed, since void all over would teach nothing."""
         return Mix.suits(sample, partner) and (sample.mask is None or partner.mask is not None)
 
-    def combine(self, sample: Sample, partners: Sequence[Sample], rng: "Generator") -> Sample:
+    def combine(self, sample: Sample, partners: Sequence[Sample], rng: "np.random.Generator") -> Sample:
         """Return the mixed sample."""
         import cv2
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,9 +21,6 @@ from mtvision.data.geometry import resize
 from mtvision.registries import MIXES
 from mtvision.types import Sample
 
-if TYPE_CHECKING:
-    from numpy.random import Generator
-
 _CENTRE = (0.25, 0.75)  # where the four meet, as shares of the sides
 
 
@@ -36,7 +33,7 @@ class Mosaic(Mix):
     when = "before"
     num_partners = 3
 
-    def combine(self, sample: Sample, partners: Sequence[Sample], rng: "Generator") -> Sample:
+    def combine(self, sample: Sample, partners: Sequence[Sample], rng: "np.random.Generator") -> Sample:
         """Return the mixed sample."""
         height, width = sample.image.shape[:2]
         row, column = (round(side * rng.uniform(*_CENTRE)) for side in (height, width))
@@ -59,7 +56,7 @@ def mosaic(*, probability: Probability = 0.5) -> Mosaic:
     return Mosaic(probability)
 
 
-def _tile(sample: Sample, place_of: tuple[slice, slice], rng: "Generator") -> Sample:
+def _tile(sample: Sample, place_of: tuple[slice, slice], rng: "np.random.Generator") -> Sample:
     """Return the part of a scaled sample that fills a quarter, its boxes in pixels of the quarter."""
     own = sample.image.shape[:2]
     sides = tuple(part.stop - part.start for part in place_of)

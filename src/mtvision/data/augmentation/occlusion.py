@@ -1,7 +1,6 @@
 """Augmentation by covering parts of an image."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +8,6 @@ from numpy.typing import NDArray
 from mtvision.data.base import Transform
 from mtvision.data.geometry import keep_objects
 from mtvision.types import VOID, Sample
-
-if TYPE_CHECKING:
-    from numpy.random import Generator
 
 _PROBABILITY = 0.5
 _MAX_HOLES = 3
@@ -75,7 +71,7 @@ def visible_shares(hidden: NDArray[np.bool_], boxes: NDArray[np.float32]) -> NDA
     return 1 - _mean_within(hidden, boxes)
 
 
-def _draw_hole(size: tuple[int, ...], rng: "Generator") -> tuple[slice, slice]:
+def _draw_hole(size: tuple[int, ...], rng: "np.random.Generator") -> tuple[slice, slice]:
     limits = np.array(size)
     sides = np.maximum(limits * rng.uniform(*_HOLE_SIDES, size=2), 1).astype(np.int64)
     start = rng.integers(0, limits - sides + 1)

@@ -6,7 +6,7 @@ then one warp and all colours one linear map.
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, TypeAlias
+from typing import Annotated, TypeAlias
 
 import numpy as np
 from pydantic import Field
@@ -20,11 +20,8 @@ from mtvision.data.geometry import resize
 from mtvision.registries import AUGMENTATIONS
 from mtvision.types import Sample
 
-if TYPE_CHECKING:
-    from numpy.random import Generator
-
 Size: TypeAlias = tuple[int, int]
-Step: TypeAlias = Callable[[Sample, "Generator"], Sample]
+Step: TypeAlias = Callable[[Sample, "np.random.Generator"], Sample]
 
 _FLIP = 0.5
 _WARP = 0.8
@@ -141,11 +138,11 @@ class _LargeScaleJitter:
         return _mild_colours(_flip(sample, rng), rng)
 
 
-def _flip(sample: Sample, rng: "Generator") -> Sample:
+def _flip(sample: Sample, rng: "np.random.Generator") -> Sample:
     return flip(sample) if rng.random() < _FLIP else sample
 
 
-def _flip_and_warp(sample: Sample, rng: "Generator") -> Sample:
+def _flip_and_warp(sample: Sample, rng: "np.random.Generator") -> Sample:
     """Flip, rotation, scale, shift and shear, as one warp where there is any."""
     flips = rng.random() < _FLIP
     if rng.random() >= _WARP:
@@ -163,7 +160,7 @@ def _flip_and_warp(sample: Sample, rng: "Generator") -> Sample:
     return warp(sample, matrix @ flip_matrix(size) if flips else matrix)
 
 
-def _mild_colours(sample: Sample, rng: "Generator") -> Sample:
+def _mild_colours(sample: Sample, rng: "np.random.Generator") -> Sample:
     if rng.random() >= _COLOURS:
         return sample
     brightness, contrast, saturation = rng.uniform(*_FACTORS, 3).tolist()
@@ -173,7 +170,7 @@ def _mild_colours(sample: Sample, rng: "Generator") -> Sample:
     )
 
 
-def _extreme_light(sample: Sample, rng: "Generator") -> Sample:
+def _extreme_light(sample: Sample, rng: "np.random.Generator") -> Sample:
     image = sample.image
     if rng.random() < _LIGHT:
         image = relight(image, gamma=float(np.exp(rng.uniform(*np.log(_GAMMAS)))))

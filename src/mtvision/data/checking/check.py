@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from pathlib import Path
 
 from mtvision.data.base import Subset, examines_itself
 from mtvision.data.checking.check_items import ItemCheck, attribute, described, read_image_alone
@@ -92,6 +93,8 @@ def check_splits(
 
 def _length(dataset: Sequence[Sample]) -> tuple[int, str]:
     """Return the number of items, and why it is of no use."""
+    if isinstance(dataset, str | Path):
+        return 0, _no_data_set(dataset)
     try:
         length = len(dataset)
     except Exception as error:  # noqa: BLE001 - a user's own code can fail with anything; it is listed, not raised
@@ -126,6 +129,10 @@ def _skipped(name: str, count: int) -> list[Note]:
     return [Note(NOT_COMPARED, text, count, ())] if count else []
 
 
+def _no_data_set(given: str | Path) -> str:
+    return f"expected a data set, got the text '{given}'; build_dataset(config, split) opens one"
+
+
 def checked_reader(dataset: Sequence[Sample]) -> Callable[[int], Sample]:
     """Return a function that reads a data set's item by its index and raises where it breaks the contract of `Sample`.
 
@@ -135,8 +142,8 @@ def checked_reader(dataset: Sequence[Sample]) -> Callable[[int], Sample]:
         DataError: for a text in place of a data set; the function raises it with a sentence for each problem, that
             names the item.
     """
-    if isinstance(dataset, str):  # a sequence too, of its letters
-        raise DataError(f"expected a data set, got the text '{dataset}'; build_dataset(config, split) opens one")
+    if isinstance(dataset, str | Path):  # a text is a sequence too, of its letters
+        raise DataError(_no_data_set(dataset))
     whole: Sequence[Sample] = dataset
     while type(whole) is Subset:
         whole = whole.dataset

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -13,9 +13,6 @@ from mtvision.data.geometry import resize
 from mtvision.data.loading.sampler import SampleKey, checked_size, sample_seed
 from mtvision.data.reading import Item, Reader, SubstitutingReader
 from mtvision.types import Sample
-
-if TYPE_CHECKING:
-    from numpy.random import Generator
 
 Size: TypeAlias = tuple[int, int]
 TransformMaker: TypeAlias = Callable[[Size], Transform]
@@ -101,7 +98,9 @@ class AugmentedDataset(Dataset[Item]):
                 sample = self._combined(mix, sample, rng, lambda index, seed: self._alone(index, seed, size))
         return sample
 
-    def _combined(self, mix: Mix, sample: Sample, rng: "Generator", partner_of: Callable[[int, int], Sample]) -> Sample:
+    def _combined(
+        self, mix: Mix, sample: Sample, rng: "np.random.Generator", partner_of: Callable[[int, int], Sample]
+    ) -> Sample:
         """Return a mix with partners that suit it; the sample as it is where a few draws find none."""
         partners: list[Sample] = []
         for _ in range(mix.num_partners + _PARTNER_TRIES - 1):

@@ -1,7 +1,7 @@
 """From samples to a batch."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,14 +25,14 @@ def collate(samples: Sequence[Sample], originals: Sequence[Sample] = (), skipped
         skipped: a sentence for each item that could not be read.
 
     Raises:
-        DataError: if the samples have several sizes, a map or value has the name of a standard task, or both have the
-            same name.
+        DataError: if the samples have several sizes, an image is not of uint8 or a mask not of integers, a map or value
+            has the name of a standard task, or both have the same name.
     """
     sizes = {sample.image.shape[:2] for sample in samples}
     if len(sizes) > 1:
         raise DataError(f"the images of a batch must have one size, got {sorted(sizes)} (height, width)")
     for sample in samples:
-        for problem in annotation_name_problems(sample):
+        for problem in (*_type_problems(sample), *annotation_name_problems(sample)):
             raise DataError(f"image '{sample.image_id}': {problem}")
     return Batch(
         images=_images(samples),
@@ -53,6 +53,14 @@ def collate_items(items: Sequence[Item]) -> Batch:
     samples = [item.sample for item in items if item.sample is not None]
     originals = [item.original for item in items if item.original is not None]
     return collate(samples, originals, list(dict.fromkeys(text for item in items for text in item.skipped)))
+
+
+def _type_problems(sample: Sample) -> Iterator[str]:
+    """Yield what cannot be in a batch, as a transform of a user's own may give it."""
+    if sample.image.dtype != np.uint8:
+        yield f"expected an image of uint8, got {sample.image.dtype}"
+    if sample.mask is not None and sample.mask.dtype.kind not in "ui":
+        yield f"expected a mask of integers, got {sample.mask.dtype}"
 
 
 def _images(samples: Sequence[Sample]) -> Tensor:
@@ -82,8 +90,8 @@ def _empty(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     To copy it there later would cost time, and leave the worker's heap in pieces that are never given back.
     """
     if get_worker_info() is None:
-        return torch.empty(shape, dtype=dtype)
-    empty = torch.empty(0, dtype=dtype)
+        return torch.empty(shape, dtype=dtype, device="cpu")  # whatever the default is
+    empty = torch.empty(0, dtype=dtype, device="cpu")
     shared: Any = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
     return empty.set_(shared).view(torch.Size(shape))
 

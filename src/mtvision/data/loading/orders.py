@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, Protocol, TypeAlias, runtime_checkable
+from typing import Annotated, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,6 @@ from mtvision.data.statistics.annotation_table import AnnotationTable, annotatio
 from mtvision.errors import DataError
 from mtvision.registries import SAMPLERS
 from mtvision.types import Sample
-
-if TYPE_CHECKING:
-    from numpy.random import Generator
 
 logger = logging.getLogger(__name__)
 
@@ -162,7 +159,7 @@ def occurrences(order: Indices) -> Indices:
     return found
 
 
-def _generator(seed: int, epoch: int) -> "Generator":
+def _generator(seed: int, epoch: int) -> "np.random.Generator":
     return np.random.default_rng(np.random.SeedSequence([seed, epoch]))
 
 

@@ -1,13 +1,10 @@
 """What the generated shapes look like: outlines without antialiasing, textured backgrounds, colours around a hue."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from numpy.random import Generator
 
 Size: TypeAlias = tuple[int, int]
 Floats: TypeAlias = NDArray[np.float32]
@@ -47,7 +44,7 @@ def _vertices(kind: int, centre: NDArray[np.float64], radius: float, angle: floa
     return np.asarray(np.round(points), dtype=np.int32)
 
 
-def paint_background(size: Size, rng: "Generator") -> Floats:
+def paint_background(size: Size, rng: "np.random.Generator") -> Floats:
     """Return a textured background ``(H, W, 3)`` in [0, 255]: two muted colours, blended by a pattern, with grain."""
     pattern = _PATTERNS[rng.integers(len(_PATTERNS))](size, rng)
     first, second = (_colour(rng.uniform(0, _HUES), rng.uniform(0, 0.45), rng.uniform(0.15, 0.85)) for _ in range(2))
@@ -55,7 +52,7 @@ def paint_background(size: Size, rng: "Generator") -> Floats:
     return np.asarray(first + pattern[..., None] * (second - first) + grain, dtype=np.float32)
 
 
-def paint_object(kind: int, pixels: NDArray[np.bool_], rng: "Generator") -> Floats:
+def paint_object(kind: int, pixels: NDArray[np.bool_], rng: "np.random.Generator") -> Floats:
     """Return colours ``(P, 3)`` in [0, 255] for the P pixels of an object: its kind's hue, jittered and textured."""
     hue = kind * _HUES / len(NAMES) + rng.normal(0, _HUE_JITTER)
     colour = _colour(hue % _HUES, rng.uniform(0.45, 1), rng.uniform(0.45, 1))
@@ -64,25 +61,25 @@ def paint_object(kind: int, pixels: NDArray[np.bool_], rng: "Generator") -> Floa
     return np.asarray(colour * (1 + 0.35 * pattern + grain)[:, None], dtype=np.float32)
 
 
-def _smooth_noise(size: Size, rng: "Generator") -> Floats:
+def _smooth_noise(size: Size, rng: "np.random.Generator") -> Floats:
     import cv2
 
     cells = rng.random((int(rng.integers(3, 12)), int(rng.integers(3, 12))), dtype=np.float32)
     return np.asarray(np.clip(cv2.resize(cells, size[::-1], interpolation=cv2.INTER_CUBIC), 0, 1), dtype=np.float32)
 
 
-def _gradient(size: Size, rng: "Generator") -> Floats:
+def _gradient(size: Size, rng: "np.random.Generator") -> Floats:
     along = _position_along(size, rng.uniform(0, 2 * np.pi))
     return np.asarray((along - along.min()) / max(float(np.ptp(along)), 1e-6), dtype=np.float32)
 
 
-def _stripes(size: Size, rng: "Generator") -> Floats:
+def _stripes(size: Size, rng: "np.random.Generator") -> Floats:
     along = _position_along(size, rng.uniform(0, 2 * np.pi))
     phase = 2 * np.pi * (along / rng.uniform(5, 30) + rng.random())
     return np.asarray(0.5 + 0.5 * np.sin(phase), dtype=np.float32)
 
 
-def _checks(size: Size, rng: "Generator") -> Floats:
+def _checks(size: Size, rng: "np.random.Generator") -> Floats:
     angle, period = rng.uniform(0, 2 * np.pi), rng.uniform(6, 24)
     across = [np.floor(_position_along(size, angle + turn) / period) for turn in (0, np.pi / 2)]
     return np.asarray((across[0] + across[1]) % 2, dtype=np.float32)
@@ -100,4 +97,4 @@ def _colour(hue: float, saturation: float, value: float) -> Floats:
     return np.asarray(255 * value * (1 - saturation * parts), dtype=np.float32)
 
 
-_PATTERNS: tuple[Callable[[Size, "Generator"], Floats], ...] = (_smooth_noise, _gradient, _stripes, _checks)
+_PATTERNS: tuple[Callable[[Size, "np.random.Generator"], Floats], ...] = (_smooth_noise, _gradient, _stripes, _checks)

@@ -2,7 +2,7 @@
 
 import hashlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,6 @@ from mtvision.data.readers.drawing import NAMES, draw_outline, paint_background,
 from mtvision.errors import DataError, did_you_mean
 from mtvision.registries import DATASETS
 from mtvision.types import Classes, Sample
-
-if TYPE_CHECKING:
-    from numpy.random import Generator
 
 _SPLITS = ("train", "val", "test")
 _VERSION = 1  # of the pictures: raised whenever the same seed draws another one
@@ -144,7 +141,7 @@ def shapes(
     return Shapes(split, num_images=num_images, image_size=image_size, seed=seed, max_objects=max_objects)
 
 
-def _place_objects(size: tuple[int, int], max_objects: int, rng: "Generator") -> _Scene:
+def _place_objects(size: tuple[int, int], max_objects: int, rng: "np.random.Generator") -> _Scene:
     scene = _Scene(np.zeros(size, dtype=np.uint8), [], [])
     count = 0 if rng.random() < _EMPTY_FRACTION else int(rng.integers(1, max_objects + 1))
     for _ in range(count):
@@ -155,7 +152,7 @@ def _place_objects(size: tuple[int, int], max_objects: int, rng: "Generator") ->
     return scene
 
 
-def _draw_anywhere(kind: int, size: tuple[int, int], rng: "Generator") -> NDArray[np.bool_]:
+def _draw_anywhere(kind: int, size: tuple[int, int], rng: "np.random.Generator") -> NDArray[np.bool_]:
     side = min(size)
     diameter = max(side * rng.uniform(*_DIAMETERS), _MIN_DIAMETER)
     margin = diameter / 2 + 1

@@ -4,13 +4,10 @@ import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-
-if TYPE_CHECKING:
-    from numpy.random import Generator
 
 Ints: TypeAlias = NDArray[np.int64]
 
@@ -137,7 +134,7 @@ def nearly_orthogonal_array(levels: Sequence[int], runs: int, seed: int) -> Ints
 class _Search:
     """Where random columns come from, and how many searches for a column are left."""
 
-    rng: "Generator"
+    rng: "np.random.Generator"
     left: int
 
     def columns(self, runs: int, count: int) -> Ints:
