@@ -11,6 +11,7 @@ what it imports in turn.
 
 import argparse
 import importlib.util
+import os
 import resource
 import statistics
 import subprocess
@@ -84,11 +85,16 @@ def measured_processes(programs: Mapping[str, Sequence[str]], repeats: int) -> d
 def run(program: Sequence[str]) -> Seconds:
     """Return what a new interpreter takes; leave where it fails."""
     used, began = _used_by_children(), time.perf_counter()
-    done = subprocess.run([sys.executable, *program], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, *program], env=environment(), capture_output=True, text=True, check=False)
     seconds = Seconds(_used_by_children() - used, time.perf_counter() - began)
     if done.returncode:
         raise SystemExit(f"python {' '.join(program)}: exit code {done.returncode}\n{done.stderr}")
     return seconds
+
+
+def environment() -> dict[str, str]:
+    """Return the variables for a process that keeps compiled modules: what pip installs is compiled."""
+    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
 
 
 def rows_of(seconds: Mapping[str, Sequence[Seconds]]) -> list[Row]:
@@ -115,7 +121,7 @@ def rows_of(seconds: Mapping[str, Sequence[Seconds]]) -> list[Row]:
 def trace() -> list[Module]:
     """Return the modules that ``import mtvision`` brings after ``import torch``."""
     command = [sys.executable, "-X", "importtime", "-c", "import torch, mtvision"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    text = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True).stderr
     return brought_by("mtvision", text)
 
 
