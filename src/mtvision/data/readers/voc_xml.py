@@ -2,13 +2,16 @@
 
 import math
 import re
-import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mtvision.data.readers.files import Objects, Size, one_line
 from mtvision.data.readers.regions import Found, box_problem, to_objects
 from mtvision.errors import choices_hint
+
+if TYPE_CHECKING:
+    from xml.etree import ElementTree
 
 _PLAIN_HEAD = re.compile(rb"""<\?xml version=["']1\.0["']( encoding=["'](?i:utf-8|us-ascii)["'])? ?\?>""")
 
@@ -36,7 +39,9 @@ def read_objects(path: Path, size: Size | None, names: Sequence[str]) -> tuple[O
     return to_objects(found, size), problems
 
 
-def _parse_xml(path: Path) -> tuple[ElementTree.Element | None, list[str]]:
+def _parse_xml(path: Path) -> tuple["ElementTree.Element | None", list[str]]:
+    from xml.etree import ElementTree
+
     from defusedxml import DefusedXmlException
     from defusedxml.ElementTree import fromstring
 
@@ -67,7 +72,7 @@ def _is_plain_xml(data: bytes) -> bool:
 
 
 def _read_object(
-    element: ElementTree.Element, size: Size | None, names: Sequence[str]
+    element: "ElementTree.Element", size: Size | None, names: Sequence[str]
 ) -> tuple[Found | None, list[str]]:
     name = (element.findtext("name") or "").strip()
     box, problems = _read_box(element, size)
@@ -81,7 +86,7 @@ def _read_object(
 
 
 def _read_box(
-    element: ElementTree.Element, size: Size | None
+    element: "ElementTree.Element", size: Size | None
 ) -> tuple[tuple[float, float, float, float] | None, list[str]]:
     edges = element.find("bndbox")
     if edges is None:
