@@ -180,8 +180,7 @@ class Study:
             ConfigError: if the study was neither begun by `run` nor opened by `open`.
         """
         queue, folder = self._connected()
-        reporter = Reporter(progress)
-        done = 0
+        reporter, done = Reporter(progress), 0
         while most is None or done < most:
             claim = work_once(queue, folder)
             if claim is not None:
