@@ -74,6 +74,12 @@ def test_programs_take_turns_and_the_first_turn_is_not_counted(module, monkeypat
     assert order == ["A", "B"] * 3
 
 
+def test_what_the_import_adds_is_less_than_the_process(module):
+    inside = module.seconds_inside()
+    assert inside.cpu > 0
+    assert inside.wall < module.run(["-c", "import mtvision"]).wall
+
+
 def test_a_program_that_fails_ends_the_benchmark(module):
     assert 0 < module.run(["-c", "sum(range(10 ** 6))"]).cpu < 60
     with pytest.raises(SystemExit, match=r"(?s)exit code 1.*no_such_package"):
@@ -92,6 +98,7 @@ def test_peers_that_are_not_installed_are_left_out_and_named(module, monkeypatch
 
 def test_both_tables_are_told_and_written(module, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(module, "run", lambda program: module.Seconds(1.0, 2.0))
+    monkeypatch.setattr(module, "seconds_inside", lambda: module.Seconds(0.125, 0.25))
     monkeypatch.setattr(module, "trace", lambda: module.brought_by("mtvision", TRACE))
     monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
     programs, packages = module.main(repeats=1, output=tmp_path / "import_time.json")
@@ -100,6 +107,10 @@ def test_both_tables_are_told_and_written(module, monkeypatch, tmp_path, capsys)
     written = json.loads((tmp_path / "import_time.json").read_text())["tables"]
     assert [table["rows"] for table in written] == [programs.rows, packages.rows]
     printed = capsys.readouterr().out
-    assert "Wanted: 'import mtvision' at most 0.2 s above 'import torch'; found 0.000 s (wall)." in printed
+    assert (
+        "Wanted: 'import mtvision' at most 0.2 s above 'import torch'; found 0.000 s (wall) as the difference of"
+        in printed
+    )
+    assert "processes, 0.250 s (wall) and 0.125 s (CPU) within a process that has torch." in printed
     assert "left out: timm is not installed (pip install -r benchmarks/requirements.txt)" in printed
     assert "All 4 packages: 1 ms." in printed
