@@ -95,24 +95,22 @@ def measured_processes(programs: Mapping[str, Sequence[str]], repeats: int) -> d
 def run(program: Sequence[str]) -> Seconds:
     """Return what a new interpreter takes; leave where it fails."""
     used, began = _used_by_children(), time.perf_counter()
-    done = subprocess.run([sys.executable, *program], env=environment(), capture_output=True, text=True, check=False)
-    seconds = Seconds(_used_by_children() - used, time.perf_counter() - began)
-    if done.returncode:
-        raise SystemExit(f"python {' '.join(program)}: exit code {done.returncode}\n{done.stderr}")
-    return seconds
+    new_interpreter(program)
+    return Seconds(_used_by_children() - used, time.perf_counter() - began)
 
 
 def seconds_inside() -> Seconds:
     """Return what ``import mtvision`` takes in a new process that has imported torch."""
-    done = subprocess.run(
-        [sys.executable, "-c", _INSIDE], env=environment(), capture_output=True, text=True, check=True
-    )
-    return Seconds(*map(float, done.stdout.split()))
+    return Seconds(*map(float, new_interpreter(["-c", _INSIDE]).stdout.split()))
 
 
-def environment() -> dict[str, str]:
-    """Return the variables for a process that keeps compiled modules: what pip installs is compiled."""
-    return {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+def new_interpreter(program: Sequence[str]) -> "subprocess.CompletedProcess[str]":
+    """Run a program in an interpreter that keeps compiled modules, as what pip installs is; leave where it fails."""
+    variables = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
+    done = subprocess.run([sys.executable, *program], env=variables, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"python {' '.join(program)}: exit code {done.returncode}\n{done.stderr}")
+    return done
 
 
 def rows_of(seconds: Mapping[str, Sequence[Seconds]]) -> list[Row]:
@@ -138,9 +136,7 @@ def rows_of(seconds: Mapping[str, Sequence[Seconds]]) -> list[Row]:
 
 def trace() -> list[Module]:
     """Return the modules that ``import mtvision`` brings after ``import torch``."""
-    command = [sys.executable, "-X", "importtime", "-c", "import torch, mtvision"]
-    text = subprocess.run(command, env=environment(), capture_output=True, text=True, check=True).stderr
-    return brought_by("mtvision", text)
+    return brought_by("mtvision", new_interpreter(["-X", "importtime", "-c", "import torch, mtvision"]).stderr)
 
 
 def brought_by(package: str, text: str) -> list[Module]:

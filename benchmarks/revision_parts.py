@@ -9,7 +9,6 @@ last line is JSON: CPU seconds by part, or the sentence that says why a part cou
 
 import argparse
 import json
-import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -47,26 +46,17 @@ def measured(folder: Path, cache: Path, repeats: int, backbone: str) -> dict[str
     found: dict[str, float | str] = {"import mtvision after torch": IMPORT_SECONDS}
     for name, prepare in parts.items():
         try:
-            found[name] = median_seconds(prepare(), repeats)
+            from common import median_seconds  # of this tree; it may ask for what an older version has not
+
+            found[name] = median_seconds({name: prepare()}, repeats)[name]
         except Exception as error:  # noqa: BLE001 - an older version may lack the part, in whatever way
             found[name] = f"{type(error).__name__}: {error}"
     return found
 
 
-def median_seconds(step: Callable[[], object], repeats: int) -> float:
-    """Return the median CPU seconds of all threads, after one turn to warm up."""
-    step()
-    seconds = []
-    for _ in range(repeats):
-        began = time.process_time()
-        step()
-        seconds.append(time.process_time() - began)
-    return statistics.median(seconds)
-
-
 def training(backbone: str) -> Callable[[], object]:
     """Return a step of the default model."""
-    from common import model_step  # of this tree; it may ask for what an older version has not
+    from common import model_step
 
     images = torch.randint(0, 256, (8, 3, 256, 256), dtype=torch.uint8)
     model = mtv.build_model({"backbone": backbone, "num_classes": NUM_CLASSES})

@@ -63,8 +63,10 @@ def test_every_command_of_every_page_is_taken(page):
         for line in re.sub(r"\\\n\s*", "", block).splitlines():
             if line.startswith("mtvision ") and not line.startswith("mtvision --"):
                 words, given = parsed(line)
+                assert words in COMMANDS
                 if words == ("train",) and all("=" in word for word in given["config"] or ()):
-                    mtv.Config().override(given["config"] or [])
+                    settings = given["config"] or []
+                    assert (mtv.Config().override(settings) != mtv.Config()) == bool(settings)
 
 
 def test_every_option_of_the_page_exists():

@@ -72,18 +72,15 @@ def _check_targets(json: Path | None, fix: Path | None, kinds: Sequence[str]) ->
     """Complain of options before all images are read, not after."""
     from mtvision.data.checking.check_report import kinds_problem
     from mtvision.data.checking.exclusion import read_exclusions
+    from mtvision.target_files import checked_target
 
     if kinds and fix is None:
         raise ConfigError("--fix-kind: give the list that it is for by --fix")
     if problem := kinds_problem(kinds):
         raise ConfigError(f"--fix-kind: {problem}")
     for option, path in (("--json", json), ("--fix", fix)):
-        if path is not None and path.is_dir():
-            raise ConfigError(f"{option}: {path} is a folder; expected the path of a file")
-        try:
-            (path or Path()).parent.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise ConfigError(f"{option}: {path} cannot be written ({error.strerror})") from None
+        if path is not None:
+            checked_target(path, option)
     if fix is not None and fix.exists():
         read_exclusions(fix)
 

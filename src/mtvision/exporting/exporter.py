@@ -41,8 +41,8 @@ from mtvision.exporting.onnx_file import (
     write_onnx,
 )
 from mtvision.exporting.onnx_suppression import suppress_in_onnx
-from mtvision.exporting.replacing import checked_target, replacing
 from mtvision.model import MultiTaskModel
+from mtvision.target_files import checked_target, replacing
 from mtvision.tasks.batched_selection import suppress_flat
 from mtvision.training.checkpoint import load_model
 from mtvision.training.checkpoint_description import versions

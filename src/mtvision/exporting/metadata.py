@@ -20,6 +20,7 @@ KEY = "mtvision"
 """Of the metadata in an ONNX file."""
 _ARCHIVE = b"PK\x03\x04"
 """With which a file of torch.export begins."""
+_NEITHER = "{} is no exported file: neither ONNX nor a program of torch.export"
 EXTRA_FILE = "mtvision.json"
 """The metadata in a file of torch.export."""
 SUFFIXES: dict[str, Format] = {".onnx": "onnx", ".pt2": "torch.export"}
@@ -120,7 +121,7 @@ def _of_onnx(path: Path) -> str:
     try:
         return onnx_properties(onnx.load(path, load_external_data=False)).get(KEY, "")
     except DecodeError:
-        raise MtvisionError(f"{path} is no exported file: neither ONNX nor a program of torch.export") from None
+        raise MtvisionError(_NEITHER.format(path)) from None
 
 
 def _of_program(path: Path) -> str:
@@ -130,4 +131,4 @@ def _of_program(path: Path) -> str:
             name = next((name for name in archive.namelist() if Path(name).name == EXTRA_FILE), None)
             return "" if name is None else archive.read(name).decode()
     except zipfile.BadZipFile:
-        raise MtvisionError(f"{path} is no exported file: neither ONNX nor a program of torch.export") from None
+        raise MtvisionError(_NEITHER.format(path)) from None

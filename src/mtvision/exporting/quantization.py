@@ -17,9 +17,9 @@ from mtvision.errors import ConfigError, MtvisionError, choices_hint
 from mtvision.exporting.metadata import Metadata, read_metadata
 from mtvision.exporting.network import example_images
 from mtvision.exporting.onnx_file import onnx_runner, write_onnx
-from mtvision.exporting.replacing import checked_target, replacing
 from mtvision.exporting.requirements import require
 from mtvision.model import each_source
+from mtvision.target_files import checked_target, replacing
 from mtvision.types import Sample
 
 Method: TypeAlias = Literal["dynamic", "static"]
