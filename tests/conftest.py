@@ -44,6 +44,8 @@ def _size_rules_found_once():
 def _registries_as_they_were():
     """Forget what a test registered."""
     all_of_them = [value for value in vars(registries).values() if isinstance(value, Registry)]
+    for registry in all_of_them:
+        registry._fill()  # an import happens once: what it registers must not be forgotten
     before = [(dict(registry._factories), dict(registry._options_models)) for registry in all_of_them]
     yield
     for registry, (factories, options) in zip(all_of_them, before, strict=True):

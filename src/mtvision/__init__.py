@@ -7,62 +7,71 @@ Example:
     ['det', 'seg']
 """
 
+import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from mtvision import activations, assigners, backbones, data, heads, initializers, losses, necks, norms, suppression
-from mtvision.assigners.base import Assignment
-from mtvision.config import Config
-from mtvision.data import build_dataset, build_loader
-from mtvision.errors import CheckpointError, ConfigError, DataError, MtvisionError, RegistryError, TrainingError
-from mtvision.factory import build_model
-from mtvision.heads.detection.base import DetectionHead, DetectionMaps
-from mtvision.model import MultiTaskModel
-from mtvision.registries import (
-    ACTIVATIONS,
-    ASSIGNERS,
-    AUGMENTATIONS,
-    BACKBONES,
-    BALANCERS,
-    BOX_LOSSES,
-    CLASSIFICATION_LOSSES,
-    DATASETS,
-    DESIGNS,
-    DETECTION_HEADS,
-    INITIALIZERS,
-    MIXES,
-    NECKS,
-    NORMS,
-    OPTIMIZERS,
-    PREPROCESSING,
-    SAMPLERS,
-    SCHEDULES,
-    SEGMENTATION_HEADS,
-    SEGMENTATION_LOSSES,
-    SUPPRESSIONS,
-    TASKS,
-)
-from mtvision.study.planning import designs  # noqa: F401 - the import fills its registry
-from mtvision.tasks.base import Task
-from mtvision.training import balancing, optimizers, schedule  # noqa: F401 - the import fills their registries
-from mtvision.types import Batch, Classes, FeatureInfo, Prediction, Sample
-
 if TYPE_CHECKING:
-    from mtvision import visualize
+    from mtvision import (
+        activations,
+        assigners,
+        backbones,
+        data,
+        heads,
+        initializers,
+        losses,
+        necks,
+        norms,
+        suppression,
+        visualize,
+    )
     from mtvision.analysis.analysis import Analysis
     from mtvision.analysis.analyze import analyze
     from mtvision.analysis.compare import compare
     from mtvision.analysis.comparison import RunComparison
+    from mtvision.assigners.base import Assignment
     from mtvision.components import component_roles, describe_component, list_components
+    from mtvision.config import Config
     from mtvision.config_template import init_config
+    from mtvision.data import build_dataset, build_loader
     from mtvision.diagnosis import Diagnosis, doctor
+    from mtvision.errors import CheckpointError, ConfigError, DataError, MtvisionError, RegistryError, TrainingError
     from mtvision.exporting.exporter import Exported, export
     from mtvision.exporting.quantization import quantize
+    from mtvision.factory import build_model
+    from mtvision.heads.detection.base import DetectionHead, DetectionMaps
     from mtvision.inference.folder import predict_folder
     from mtvision.inference.predictor import Predictor
     from mtvision.inference.thresholds import Thresholds, tune_thresholds
     from mtvision.inference.video import predict_video
+    from mtvision.model import MultiTaskModel
+    from mtvision.registries import (
+        ACTIVATIONS,
+        ASSIGNERS,
+        AUGMENTATIONS,
+        BACKBONES,
+        BALANCERS,
+        BOX_LOSSES,
+        CLASSIFICATION_LOSSES,
+        DATASETS,
+        DESIGNS,
+        DETECTION_HEADS,
+        INITIALIZERS,
+        MIXES,
+        NECKS,
+        NORMS,
+        OPTIMIZERS,
+        PREPROCESSING,
+        SAMPLERS,
+        SCHEDULES,
+        SEGMENTATION_HEADS,
+        SEGMENTATION_LOSSES,
+        SUPPRESSIONS,
+        TASKS,
+    )
     from mtvision.study.study import Study
+    from mtvision.tasks.base import Task
     from mtvision.training.callbacks import Callback
     from mtvision.training.checkpoint import load_model
     from mtvision.training.comparison import SingleTaskComparison
@@ -72,40 +81,52 @@ if TYPE_CHECKING:
     from mtvision.training.run_folder import RunResult
     from mtvision.training.single_task import compare_single_task
     from mtvision.training.trainer import Trainer
+    from mtvision.types import Batch, Classes, FeatureInfo, Prediction, Sample
 
 __version__ = "0.1.0"
 
-# What brings accelerate, torchmetrics or matplotlib with it is imported when it is first asked for.
-_LATE = {
-    "Callback": "mtvision.training.callbacks",
-    "Trainer": "mtvision.training.trainer",
-    "load_model": "mtvision.training.checkpoint",
-    "train": "mtvision.training.run",
-    "evaluate": "mtvision.training.evaluate",
-    "EvaluationResult": "mtvision.training.evaluation_result",
-    "Analysis": "mtvision.analysis.analysis",
-    "analyze": "mtvision.analysis.analyze",
-    "compare": "mtvision.analysis.compare",
-    "RunComparison": "mtvision.analysis.comparison",
-    "Exported": "mtvision.exporting.exporter",
-    "export": "mtvision.exporting.exporter",
-    "quantize": "mtvision.exporting.quantization",
-    "Predictor": "mtvision.inference.predictor",
-    "Thresholds": "mtvision.inference.thresholds",
-    "tune_thresholds": "mtvision.inference.thresholds",
-    "predict_folder": "mtvision.inference.folder",
-    "predict_video": "mtvision.inference.video",
-    "RunResult": "mtvision.training.run_folder",
-    "Study": "mtvision.study.study",
-    "SingleTaskComparison": "mtvision.training.comparison",
-    "compare_single_task": "mtvision.training.single_task",
-    "component_roles": "mtvision.components",
-    "list_components": "mtvision.components",
-    "describe_component": "mtvision.components",
-    "init_config": "mtvision.config_template",
-    "Diagnosis": "mtvision.diagnosis",
-    "doctor": "mtvision.diagnosis",
+_PUBLIC = {
+    "mtvision.analysis.analysis": "Analysis",
+    "mtvision.analysis.analyze": "analyze",
+    "mtvision.analysis.compare": "compare",
+    "mtvision.analysis.comparison": "RunComparison",
+    "mtvision.assigners.base": "Assignment",
+    "mtvision.components": "component_roles describe_component list_components",
+    "mtvision.config": "Config",
+    "mtvision.config_template": "init_config",
+    "mtvision.data": "build_dataset build_loader",
+    "mtvision.diagnosis": "Diagnosis doctor",
+    "mtvision.errors": "CheckpointError ConfigError DataError MtvisionError RegistryError TrainingError",
+    "mtvision.exporting.exporter": "Exported export",
+    "mtvision.exporting.quantization": "quantize",
+    "mtvision.factory": "build_model",
+    "mtvision.heads.detection.base": "DetectionHead DetectionMaps",
+    "mtvision.inference.folder": "predict_folder",
+    "mtvision.inference.predictor": "Predictor",
+    "mtvision.inference.thresholds": "Thresholds tune_thresholds",
+    "mtvision.inference.video": "predict_video",
+    "mtvision.model": "MultiTaskModel",
+    "mtvision.registries": (
+        "ACTIVATIONS ASSIGNERS AUGMENTATIONS BACKBONES BALANCERS BOX_LOSSES CLASSIFICATION_LOSSES DATASETS "
+        "DESIGNS DETECTION_HEADS INITIALIZERS MIXES NECKS NORMS OPTIMIZERS PREPROCESSING SAMPLERS SCHEDULES "
+        "SEGMENTATION_HEADS SEGMENTATION_LOSSES SUPPRESSIONS TASKS"
+    ),
+    "mtvision.study.study": "Study",
+    "mtvision.tasks.base": "Task",
+    "mtvision.training.callbacks": "Callback",
+    "mtvision.training.checkpoint": "load_model",
+    "mtvision.training.comparison": "SingleTaskComparison",
+    "mtvision.training.evaluate": "evaluate",
+    "mtvision.training.evaluation_result": "EvaluationResult",
+    "mtvision.training.run": "train",
+    "mtvision.training.run_folder": "RunResult",
+    "mtvision.training.single_task": "compare_single_task",
+    "mtvision.training.trainer": "Trainer",
+    "mtvision.types": "Batch Classes FeatureInfo Prediction Sample",
 }
+"""The names of each module that are names of the package too, imported when they are first asked for."""
+
+_HOMES = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 
 _EXTRAS = {"mtvision.study": "study", "mtvision.analysis": "report"}
 """What must be installed for the names of a package."""
@@ -196,16 +217,20 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name == "visualize":
-        return import_module("mtvision.visualize")
-    if name in _LATE:
+    if name in _HOMES:
         return getattr(_imported(name), name)
-    raise AttributeError(f"module 'mtvision' has no attribute '{name}'")
+    if find_spec(f"{__name__}.{name}") is not None:
+        return import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module '{__name__}' has no attribute '{name}'", name=name, obj=sys.modules[__name__])
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def _imported(name: str) -> Any:
     """Return the module of a name; where a package is missing, the error tells the extra that brings it."""
-    module = _LATE[name]
+    module = _HOMES[name]
     try:
         return import_module(module)
     except ModuleNotFoundError as error:

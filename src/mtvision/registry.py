@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
+from importlib import import_module
 from importlib.metadata import entry_points
 from typing import Any, Generic, NamedTuple, TypeVar, get_type_hints
 
@@ -48,6 +49,8 @@ class Registry(Generic[T]):
     Args:
         noun: what an entry is, for messages: ``"segmentation head"``.
         parameters: the positional parameters that every factory of the role is called with.
+        home: the module whose import registers the library's own entries: imported when the registry is first asked,
+            so that ``import mtvision`` need not load every part; "" for none.
 
     Example:
         >>> heads: Registry[str] = Registry("head", parameters=("channels",))
@@ -58,9 +61,10 @@ class Registry(Generic[T]):
         '64 x 3'
     """
 
-    def __init__(self, noun: str, parameters: Sequence[str] = ()) -> None:
+    def __init__(self, noun: str, parameters: Sequence[str] = (), home: str = "") -> None:
         self.noun = noun
         self.parameters = tuple(parameters)
+        self.home = home
         self._fallback: Catalogue | None = None
         self._factories: dict[str, Callable[..., T]] = {}
         self._options_models: dict[str, type[BaseModel]] = {}
@@ -74,6 +78,7 @@ class Registry(Generic[T]):
         """
 
         def decorate(factory: F) -> F:
+            self._fill()
             if name in self._factories:
                 owner = self._factories[name]
                 raise RegistryError(
@@ -91,6 +96,7 @@ class Registry(Generic[T]):
 
     def names(self, pattern: str = "*") -> list[str]:
         """Return the names that match a shell-style pattern, the library's own first, then the outside catalogue's."""
+        self._fill()
         load_plugins()
         found = sorted(name for name in self._factories if fnmatchcase(name, pattern))
         if self._fallback is not None:
@@ -100,10 +106,12 @@ class Registry(Generic[T]):
     @property
     def is_open(self) -> bool:
         """Whether an outside catalogue has further names, as timm's for backbones."""
+        self._fill()
         return self._fallback is not None
 
     def own_names(self) -> list[str]:
         """Return the names that were registered, without those of an outside catalogue."""
+        self._fill()
         load_plugins()
         return sorted(self._factories)
 
@@ -159,7 +167,14 @@ class Registry(Generic[T]):
         """
         return describe_factory(name, self.get(name), self.options_model(name))
 
+    def _fill(self) -> None:
+        """Import the home; within that import, whose parts register themselves, this does nothing."""
+        if self.home:
+            import_module(self.home)
+
     def _find(self, name: str) -> Callable[..., T] | None:
+        if name not in self._factories:
+            self._fill()
         if name not in self._factories:
             load_plugins()
         if name in self._factories:

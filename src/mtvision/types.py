@@ -121,7 +121,8 @@ class Batch:
 
     Attributes:
         images: uint8 ``(N, 3, H, W)`` RGB; the model normalises.
-        targets: by task name, in pixels of ``images``: ``seg`` int64 ``(N, H, W)``, all 255 for an image without mask;
+        targets: by task name, in pixels of ``images``: ``seg`` int64 ``(N, H, W)``, all 255 for an image without mask
+            (uint8 on its way to a CUDA device, an eighth of the bytes: what `to` returns is int64);
             ``det`` a list with a `DetectionTarget` for each image, None where nobody looked for objects; each name in
             ``maps`` or ``values`` of a sample likewise a list with a tensor or None for each image: a map ``(H, W)`` or
             ``(K, H, W)``, a value in its own shape, both float32, int64 or bool.
@@ -141,9 +142,13 @@ class Batch:
 
     def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
         """Return the batch with images and targets on ``device``; ``truths`` stay where they are until scored."""
-        if all(_is_on(tensor, torch.device(device)) for tensor in self._tensors()):
-            return self
-        return self._copied(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        moved = self
+        if not all(_is_on(tensor, torch.device(device)) for tensor in self._tensors()):
+            moved = self._copied(lambda tensor: tensor.to(device, non_blocking=non_blocking))
+        masks = moved.targets.get("seg")
+        if not isinstance(masks, Tensor) or masks.dtype != torch.uint8:
+            return moved
+        return replace(moved, targets={**moved.targets, "seg": masks.long()})
 
     def pin_memory(self) -> "Batch":
         """Return the batch with images and targets in page-locked memory (called by ``DataLoader``)."""

@@ -1,10 +1,13 @@
 """How a batch travels to a device."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import mtvision as mtv
 from mtvision.types import Batch, copied_together
 
 DTYPES = [torch.float32, torch.int64, torch.bool, torch.uint8]
@@ -69,3 +72,24 @@ def test_a_batch_changes_the_device_of_images_and_targets():
     assert {moved.images.device.type, moved.targets["seg"].device.type} == {"meta"}
     assert moved.targets["det"][0]["boxes"].device.type == "meta"
     assert moved.targets["det"][0]["boxes"].shape == (1, 4)
+
+
+def test_masks_that_travel_as_bytes_arrive_as_int64():
+    batch = batch_of([1, None])
+    small = replace(batch, targets={**batch.targets, "seg": batch.targets["seg"].to(torch.uint8)})
+    arrived = small.to(torch.device("cpu"))
+    assert arrived.targets["seg"].dtype == torch.int64
+    assert torch.equal(arrived.targets["seg"], batch.targets["seg"])
+    assert arrived.targets["det"] is small.targets["det"]
+    assert small.targets["seg"].dtype == torch.uint8  # the batch that was moved is as it was
+    assert small.to(torch.device("meta")).targets["seg"].dtype == torch.int64
+
+
+def test_a_segmentation_loss_takes_masks_of_bytes():
+    """Whoever moves images and targets to a device by an own line does not call `Batch.to`."""
+    model = mtv.build_model({"backbone": "test_resnet", "detection_head": None, "num_classes": {"seg": 21, "det": 20}})
+    masks = batch_of([1, 1]).targets["seg"]
+    outputs = model(torch.rand(2, 3, 96, 96, generator=torch.Generator().manual_seed(0)))
+    expected = model.loss(outputs, {"seg": masks})["seg"]
+    found = model.loss(outputs, {"seg": masks.to(torch.uint8)})["seg"]
+    assert torch.equal(found["segmentation"], expected["segmentation"])

@@ -1,5 +1,9 @@
 """Registries: names, signatures, options, fallbacks."""
 
+import itertools
+import sys
+import textwrap
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -74,6 +78,66 @@ def test_names_match_wildcards_and_fall_back(heads):
 def test_own_names_leave_the_catalogue_out(heads):
     heads.set_fallback(Catalogue(lambda name: None, lambda: ["outside"]))
     assert heads.own_names() == ["plain"]
+
+
+@pytest.fixture
+def at_home(tmp_path, monkeypatch):
+    """Return a function that makes a registry whose home is a new module of this text."""
+    names = (f"home_{tmp_path.name}_{number}".replace("-", "_") for number in itertools.count())
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def make(text):
+        home = next(names)
+        (tmp_path / f"{home}.py").write_text(textwrap.dedent(text), encoding="utf-8")
+        monkeypatch.setitem(sys.modules, f"{home}_registry", registry := types.ModuleType(home))
+        registry.HEADS = Registry("head", ("channels",), home=home)
+        return registry.HEADS
+
+    return make
+
+
+IN_ITS_HOME = """
+    import sys
+    HEADS = sys.modules[f"{__name__}_registry"].HEADS
+
+    @HEADS.register("own")
+    def own(channels, *, depth: int = 2):
+        return channels * depth
+
+    assert HEADS.names() == ["own"]  # asked within the import of its home
+"""
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda heads: heads.names() == ["own"],
+        lambda heads: heads.own_names() == ["own"],
+        lambda heads: "own" in heads and "other" not in heads,
+        lambda heads: heads.build(Component("own", {"depth": 3}), 2) == 6,
+        lambda heads: heads.option_names("own") == ("depth",),
+        lambda heads: list(heads) == ["own"],
+        lambda heads: not heads.is_open,
+    ],
+)
+def test_the_home_is_imported_when_the_registry_is_asked(at_home, ask):
+    heads = at_home(IN_ITS_HOME)
+    assert heads.home not in sys.modules
+    assert ask(heads)
+    assert heads.home in sys.modules
+
+
+def test_a_name_of_the_home_is_taken_before_anybody_asked(at_home):
+    heads = at_home(IN_ITS_HOME)
+    with pytest.raises(RegistryError, match=rf"head 'own' is already registered by {heads.home}\.own"):
+        heads.register("own")(lambda channels: channels)
+
+
+def test_a_home_that_cannot_be_imported_is_told_each_time(at_home):
+    heads = at_home("import no_such_package")
+    for _ in range(2):
+        with pytest.raises(ModuleNotFoundError, match="no_such_package"):
+            heads.names()
 
 
 def test_describe(heads):

@@ -23,6 +23,7 @@ from mtvision.data import (
 )
 from mtvision.data.loading.loader import _drops_last
 from mtvision.data.loading.sampler import PairedDataset, sample_seed
+from mtvision.data.reading import Item
 from mtvision.errors import DataError
 from mtvision.registries import AUGMENTATIONS, DATASETS
 from mtvision.types import Sample, _map_tensors
@@ -165,6 +166,33 @@ def test_a_batch_is_in_the_hosts_memory_whatever_torchs_default_device_is():
     with torch.device("meta"):
         batch = collate([Mixed()[0]])
     assert batch.images.device == batch.targets["seg"].device == torch.device("cpu")
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning")
+def test_masks_are_bytes_on_their_way_to_cuda_and_int64_behind_it(training, num_workers, monkeypatch):
+    config = make_config(num_workers=num_workers, image_size=[32, 64])
+    expected = list(build_loader(config, Mixed(), training=training))
+    monkeypatch.setattr("mtvision.data.loading.loader.loads_for_cuda", lambda config: True)
+    batches = list(build_loader(config, Mixed(), training=training))
+    assert [batch.targets["seg"].dtype for batch in batches] == [torch.uint8]
+    for batch, other in zip(batches, expected, strict=True):
+        moved = batch.to(torch.device("cpu"))
+        assert moved.targets["seg"].dtype == other.targets["seg"].dtype == torch.int64
+        assert torch.equal(moved.targets["seg"], other.targets["seg"])
+        assert torch.equal(moved.images, other.images)
+
+
+@pytest.mark.filterwarnings("ignore:.*pin_memory.*:UserWarning")
+def test_masks_that_a_transform_made_int64_stay_so(monkeypatch):
+    """A byte cannot hold what they may hold."""
+    monkeypatch.setattr("mtvision.data.loading.loader.loads_for_cuda", lambda config: True)
+    sample = replace(Mixed()[0], mask=np.full((40, 56), 300, np.int64))
+    loader = build_loader(make_config(), Mixed(), training=False)
+    batch = loader.collate_fn([Item(sample, None, ())])
+    assert batch.targets["seg"].dtype == torch.int64
+    assert batch.targets["seg"].unique().tolist() == [300]
 
 
 def test_collate_keeps_types_of_images_without_objects():

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple
 import typer
 
 from mtvision.cli.completion import configs_and_settings, run_folders, settings
-from mtvision.config import Config
 from mtvision.errors import ConfigError
 
 if TYPE_CHECKING:
+    from mtvision.config import Config
     from mtvision.data.base import SampleDataset
     from mtvision.model import MultiTaskModel
 
@@ -69,7 +69,7 @@ class Given(NamedTuple):
         folder: of the run whose config it is; None if a file was given, or none.
     """
 
-    config: Config
+    config: "Config"
     folder: Path | None
 
 
@@ -84,6 +84,8 @@ def read_config(arguments: Sequence[str] | None, data_root: Path | None = None) 
     Raises:
         ConfigError: if there are two files, or for any problem of file and settings.
     """
+    from mtvision.config import Config
+
     words = arguments or ()
     files = [word for word in words if "=" not in word or Path(word).exists()]
     overrides = [word for word in words if word not in files]
@@ -105,6 +107,7 @@ def load_run(run: Path, which: str, device: str) -> "MultiTaskModel":
         ConfigError: if the device is none, or is not there.
         CheckpointError: if there is no such checkpoint, or it cannot be loaded.
     """
+    from mtvision.config import Config
     from mtvision.training.checkpoint import load_model
     from mtvision.training.device import resolve_device
 
@@ -112,13 +115,14 @@ def load_run(run: Path, which: str, device: str) -> "MultiTaskModel":
     return load_model(run, which).to(place)
 
 
-def run_config(run: Path, which: str, overrides: Sequence[str] | None, data_root: Path | None) -> Config:
+def run_config(run: Path, which: str, overrides: Sequence[str] | None, data_root: Path | None) -> "Config":
     """Return the config of a run that was trained, with settings that say where its images are.
 
     Raises:
         ConfigError: for any other setting, which would change nothing.
         CheckpointError: if there is no such checkpoint.
     """
+    from mtvision.config import Config
     from mtvision.training.checkpoint import find_saved
 
     given = list(overrides or ())
@@ -131,12 +135,12 @@ def run_config(run: Path, which: str, overrides: Sequence[str] | None, data_root
     return _at(config, data_root)
 
 
-def run_data(config: Config, split: str) -> "SampleDataset":
+def run_data(config: "Config", split: str) -> "SampleDataset":
     """Return a split of the data set of a config."""
     from mtvision.data.loading.loader import build_dataset
 
     return build_dataset(config, split)
 
 
-def _at(config: Config, data_root: Path | None) -> Config:
+def _at(config: "Config", data_root: Path | None) -> "Config":
     return config if data_root is None else config.replace({"data.dataset_root": str(data_root)})

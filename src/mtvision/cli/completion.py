@@ -1,17 +1,17 @@
-"""What the shell offers for arguments: keys and values of the config, names of parts, runs."""
+"""What the shell offers for arguments: keys and values of the config, names of parts, runs; loads what it asks only."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import UnionType
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import typer
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
 
-from mtvision.config import Config
-from mtvision.config_fields import component_registry
 from mtvision.errors import MtvisionError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from pydantic.fields import FieldInfo
 
 _MOST_NAMES = 200  # of timm's a thousand and more
 
@@ -23,7 +23,7 @@ def settings(ctx: typer.Context, incomplete: str) -> list[str]:
     no space behind the ``=``. Bash takes a ``=`` for the end of a word: there the key is the word before, and values
     stand for themselves.
     """
-    fields, before = dict(_fields(Config, "")), _key_before(ctx)
+    fields, before = _keys(), _key_before(ctx)
     if before in fields:
         return _values(before, fields[before], incomplete)
     key, separator, start = incomplete.partition("=")
@@ -36,7 +36,7 @@ def settings(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def configs_and_settings(ctx: typer.Context, incomplete: str) -> list[str]:
     """Return YAML files and folders, and settings, that begin so."""
-    files = [] if _key_before(ctx) in dict(_fields(Config, "")) else _paths(incomplete, _is_yaml)
+    files = [] if _key_before(ctx) in _keys() else _paths(incomplete, _is_yaml)
     return [*files, *settings(ctx, incomplete)]
 
 
@@ -74,7 +74,16 @@ def _key_before(ctx: typer.Context) -> str:
     return next((word for word in reversed(words) if word != "="), "")
 
 
-def _fields(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldInfo]]:
+def _keys() -> "dict[str, FieldInfo]":
+    """Return the fields of the config by their dotted keys."""
+    from mtvision.config import Config
+
+    return dict(_fields(Config, ""))
+
+
+def _fields(section: "type[BaseModel]", prefix: str) -> "Iterator[tuple[str, FieldInfo]]":
+    from pydantic import BaseModel
+
     for key, info in section.model_fields.items():
         if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
             yield from _fields(info.annotation, f"{prefix}{key}.")
@@ -82,8 +91,9 @@ def _fields(section: type[BaseModel], prefix: str) -> Iterator[tuple[str, FieldI
             yield f"{prefix}{key}", info
 
 
-def _values(key: str, info: FieldInfo, start: str) -> list[str]:
+def _values(key: str, info: "FieldInfo", start: str) -> list[str]:
     """Return what a key can be, as far as it begins so: names of parts, words, or its default."""
+    from mtvision.config_fields import component_registry
     from mtvision.config_template import default_text
 
     registry = component_registry(info)

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, cast
 import typer
 
 from mtvision.cli.arguments import BatchSize, DeviceName, Quiet, Run, Which, load_run
-from mtvision.data.readers.file_set import IMAGE_SUFFIXES
 from mtvision.errors import ConfigError
-from mtvision.tasks.box_fusion import Fusion
 
 if TYPE_CHECKING:
     from mtvision.inference.predictor import Predictor
+    from mtvision.tasks.box_fusion import Fusion
 
 Sources = Annotated[
     list[Path], typer.Argument(metavar="IMAGE...|FOLDER|FILM", help="Images, a folder of them, or one film.")
@@ -70,7 +69,7 @@ def predict(
     film = _film(sources)
     _check_options(sources, film, every=every, recursive=recursive, skip_bad=skip_bad)
     model, views = load_run(run, which, device), tuple(scales or (1.0,))
-    kind = cast(Fusion, fusion)  # the predictor checks it
+    kind = cast("Fusion", fusion)  # the predictor checks it
     predictor = Predictor(model, flip=flip, scales=views, window=window, fusion=kind, batch_size=batch_size)
     how = _How(score_threshold, overwrite, progress=not quiet)
     if film is not None:
@@ -115,6 +114,8 @@ def _film(sources: Sequence[Path]) -> Path | None:
     Raises:
         ConfigError: if it, or a folder, is not the only source.
     """
+    from mtvision.data.readers.file_set import IMAGE_SUFFIXES
+
     films = [source for source in sources if not source.is_dir() and source.suffix.lower() not in IMAGE_SUFFIXES]
     for alone in (*films, *(source for source in sources if source.is_dir())):
         if len(sources) > 1:

@@ -100,9 +100,10 @@ class SegmentationTask(Task):
 
         Args:
             output: of `forward`.
-            target: int64 ``(N, H, W)`` in [0, C) or 255; an image that is not annotated is all 255. The range is
-                checked where masks are read, since a check here would make a GPU wait.
+            target: int64 (or another integer type) ``(N, H, W)`` in [0, C) or 255; an image that is not annotated is
+                all 255. The range is checked where masks are read, since a check here would make a GPU wait.
         """
+        target = target.long()
         parts = getattr(self.criterion, "parts", None)
         losses = parts(output.logits, target) if parts else {"segmentation": self.criterion(output.logits, target)}
         if output.auxiliary:

@@ -192,7 +192,6 @@ def _training_loader(config: Config, dataset: Sequence[Sample]) -> Loader:
             drop_last=_drops_last(len(dataset), batch_size),
             sizes=training_sizes(config),
         ),
-        collate_fn=collate_items,
         **_common_options(config),
     )
 
@@ -242,19 +241,20 @@ def _evaluation_loader(config: Config, dataset: Sequence[Sample]) -> Loader:
     skip = config.data.on_error == "skip"
     pairs = PairedDataset(dataset, resize_only(config.data.image_size), skip_bad=skip)
     batches = BlockBatchSampler(len(dataset), _batch_size(config))
-    return Loader(pairs, batch_sampler=batches, collate_fn=collate_items, **_common_options(config))
+    return Loader(pairs, batch_sampler=batches, **_common_options(config))
 
 
 def _common_options(config: Config) -> dict[str, Any]:
-    workers = worker_count(config)
+    workers, for_cuda = worker_count(config), loads_for_cuda(config)
     return {
+        "collate_fn": partial(collate_items, small_masks=for_cuda),
         "num_workers": workers,
         "persistent_workers": workers > 0,
         "worker_init_fn": prepare_worker,
         # else each iterator draws from torch's global generator, out of which dropout draws too: a run would depend on
         # the number of workers and on where it was resumed
         "generator": torch.Generator().manual_seed(config.system.seed),
-        "pin_memory": loads_for_cuda(config),
+        "pin_memory": for_cuda,
     }
 
 
