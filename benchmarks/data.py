@@ -13,6 +13,9 @@ that torchvision decodes, albumentations on arrays that OpenCV decodes. Rows:
 
 The pipelines take turns. Medians of whole epochs are compared, in wall seconds and, without workers, in CPU seconds.
 
+**Carrying.** What a batch costs the process that trains until it could be copied to a device, with masks as int64 and
+as the bytes that they are on their way to CUDA; from the cache, with workers.
+
 **Waiting.** The model of the defaults trains on the same folder: forward, losses of both tasks, backward, AdamW. The
 share of all time that passes in asking the loader for a batch is told, of the epochs after the first; how much of it
 was for the first batch of an epoch, which short epochs have more of than real ones; and how many images a second
@@ -31,6 +34,7 @@ from typing import Any, NamedTuple
 import cv2
 import torch
 from common import Seconds, measured
+from data_carrying import carrying_rows
 from data_folders import enlarged, generated
 from data_peers import DEVIATION, MEAN, Files, albumentations_pipeline, peer_loader, torchvision_pipeline
 from data_waiting import waiting_rows
@@ -61,7 +65,7 @@ class Settings(NamedTuple):
 
 
 def main(settings: Settings, output: Path | None = None) -> list[Table]:
-    """Print and return a table of loading and, if there are numbers of workers above 0, one of waiting."""
+    """Print and return a table of loading and, if there are numbers of workers above 0, of carrying and of waiting."""
     with tempfile.TemporaryDirectory() as folder:
         data = mtv.data.VOC(_root(settings, Path(folder) / "devkit"), "train")
         if len(data) < 2 * settings.batch:
@@ -69,6 +73,7 @@ def main(settings: Settings, output: Path | None = None) -> list[Table]:
         tables = [loading_table(data, settings)]
         workers = [number for number in settings.workers if number > 0]
         if workers:
+            tables.append(carrying_table(data, settings, workers, Path(folder) / "carried"))
             tables.append(waiting_table(data, settings, workers, Path(folder) / "cache"))
     report("data", tables, output)
     return tables
@@ -91,6 +96,13 @@ def loading_table(data: mtv.data.VOC, settings: Settings) -> Table:
     source = "generated images" if settings.root is None else "images"
     title = f"Loading: {len(data)} {source} to {settings.size} px, batches of {settings.batch}, '{settings.level}'"
     return Table(f"{title}, median of {settings.repeats}, one thread a process", rows, notes)
+
+
+def carrying_table(data: mtv.data.VOC, settings: Settings, workers: list[int], cache: Path) -> Table:
+    with one_thread():
+        rows = carrying_rows(_config(settings, 0), data, workers, settings.repeats, cache)
+    title = f"Carrying: {len(data)} images from the cache to {settings.size} px, batches of {settings.batch}"
+    return Table(f"{title}, '{settings.level}', median of {settings.repeats}, one thread a process", rows)
 
 
 def waiting_table(data: mtv.data.VOC, settings: Settings, workers: list[int], cache: Path) -> Table:

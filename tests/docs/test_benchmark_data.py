@@ -34,10 +34,14 @@ def test_every_pipeline_has_a_row_and_is_compared_with_torchvision(settings, tmp
     assert "'mtvision cached' at least 8 x torchvision v2; found" in capsys.readouterr().out
 
 
-def test_a_model_waits_in_a_second_table(settings, monkeypatch):
+def test_batches_are_carried_in_a_second_table_and_a_model_waits_in_a_third(settings, monkeypatch):
     module, small = settings
     monkeypatch.setattr(module, "compare", lambda data, settings, workers: [{"pipeline": "none", "workers": workers}])
-    _, waiting = module.main(small._replace(workers=(0, 1), step_images=4, epochs=2))
+    _, carrying, waiting = module.main(small._replace(workers=(0, 1), step_images=4, epochs=2))
+    assert [(row["masks"], row["workers"]) for row in carrying.rows] == [("int64", 1), ("bytes", 1)]
+    of_int64, of_bytes = (row["MiB a batch"] * 2**20 for row in carrying.rows)
+    assert (of_int64, of_bytes) == (2 * 32 * 32 * (3 + 8), 2 * 32 * 32 * (3 + 1))
+    assert all(row["images/s"] > 0 and row["CPU ms of this process, a batch"] > 0 for row in carrying.rows)
     assert [(row["batches from"], row["workers"]) for row in waiting.rows] == [
         *(("one batch, there already", 0), ("files", 1), ("cache", 1))
     ]

@@ -1,0 +1,64 @@
+"""What a batch costs the process that trains, before it is on a device: masks as int64 and as bytes."""
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from common import measured
+from reporting import Row
+
+import mtvision as mtv
+from mtvision.data.loading.collating import collate_items
+
+MASKS = {"int64": False, "bytes": True}
+"""How masks come from the workers, and whether the loader is told to leave them small, as it is for CUDA."""
+
+
+def carrying_rows(
+    config: mtv.Config, data: mtv.data.SampleDataset, workers: Sequence[int], repeats: int, cache: Path
+) -> list[Row]:
+    """Return a row for each number of workers and each type of masks, from the cache of samples.
+
+    Each batch is taken from shared memory and copied once, which stands for the copy to page-locked memory.
+    """
+    rows: list[Row] = []
+    for number in workers:
+        settings = config.replace({"data.num_workers": number, "data.cache": str(cache)})
+        loaders = {name: loader_of(settings, data, small) for name, small in MASKS.items()}
+        sizes = {name: bytes_of(next(iter(loader))) for name, loader in loaders.items()}
+        seconds = measured({name: partial(take_all, loader) for name, loader in loaders.items()}, repeats)
+        for name, loader in loaders.items():
+            images = sum(len(batch.image_ids) for batch in loader)
+            rows.append(
+                {
+                    "masks": name,
+                    "workers": number,
+                    "MiB a batch": sizes[name] / 2**20,
+                    "images/s": images / seconds[name].wall,
+                    "CPU ms of this process, a batch": seconds[name].cpu / len(loader) * 1000,
+                }
+            )
+    return rows
+
+
+def loader_of(config: mtv.Config, data: mtv.data.SampleDataset, small: bool) -> Any:
+    """Return a loader for training that leaves masks small or not, whatever device there is."""
+    loader = mtv.build_loader(config, data, training=True)
+    collate: Callable[..., mtv.Batch] = partial(collate_items, small_masks=small)
+    loader.collate_fn = collate
+    return loader
+
+
+def bytes_of(batch: mtv.Batch) -> int:
+    """Return how large images and masks of a batch are."""
+    return int(batch.images.nbytes + batch.targets["seg"].nbytes)
+
+
+def take_all(batches: Iterable[mtv.Batch]) -> list[torch.Tensor]:
+    """Copy images and masks of each batch, and return the last copies."""
+    copies: list[torch.Tensor] = []
+    for batch in batches:
+        copies = [batch.images.clone(), batch.targets["seg"].clone()]
+    return copies
