@@ -1,6 +1,5 @@
 """Field types of the config, and how small files are written whole."""
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,13 +249,3 @@ def _read_scales(value: Any) -> Any:
 Scales = Annotated[
     tuple[Annotated[float, Field(ge=0.1, le=4)], Annotated[float, Field(ge=0.1, le=4)]], BeforeValidator(_read_scales)
 ]
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Write a text beside a file and put it in its place: there is never half of it."""
-    new = path.with_name(path.name + ".new")
-    with new.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())  # else, after a loss of power, the new name may stand for an empty file
-    new.replace(path)

@@ -12,9 +12,10 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mtvision.config import Config
-from mtvision.config_fields import component_registry, replace_text
+from mtvision.config_fields import component_registry
 from mtvision.describe import type_text
 from mtvision.errors import ConfigError
+from mtvision.target_files import replace_text
 
 MAIN_KEYS = (
     "system.epochs",

@@ -7,8 +7,8 @@ from typing import Any
 
 import yaml
 
-from mtvision.config_fields import replace_text
 from mtvision.errors import ConfigError
+from mtvision.target_files import replace_text
 
 
 class _Loader(yaml.SafeLoader):

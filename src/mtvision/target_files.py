@@ -1,5 +1,6 @@
 """Writing a file that takes its place only when it is whole."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,14 @@ def replacing(path: Path) -> Iterator[Path]:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write a text beside a file and put it in its place: there is never half of it."""
+    with replacing(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())  # else, after a loss of power, the new name may stand for an empty file
 
 
 def checked_target(path: str | Path, argument: str) -> Path:

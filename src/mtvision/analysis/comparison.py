@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mtvision.analysis.bootstrap import LEVEL, PairedIntervals, paired_intervals
 from mtvision.analysis.comparison_panel import Example, write_examples
 from mtvision.analysis.resampled_scores import mean_of_classes
-from mtvision.config_fields import replace_text
+from mtvision.target_files import replace_text
 from mtvision.text_table import text_table
 from mtvision.training.history import without_nan
 from mtvision.types import Classes

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from mtvision.config import Config
-from mtvision.config_fields import replace_text
 from mtvision.errors import CheckpointError
 from mtvision.model import MultiTaskModel
+from mtvision.target_files import replace_text
 from mtvision.training.history import with_nan, without_nan
 from mtvision.types import STANDARD_TASKS, Classes
 

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mtvision.config_fields import replace_text
+from mtvision.target_files import replace_text
 from mtvision.text_table import text_table
 from mtvision.training.cost import ModelCost
 from mtvision.training.gain import Estimate, delta_m, percent

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mtvision.config_fields import replace_text
 from mtvision.errors import MtvisionError
+from mtvision.target_files import replace_text
 from mtvision.training.history import without_nan
 from mtvision.types import Classes, Prediction
 

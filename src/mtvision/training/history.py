@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from mtvision.config_fields import replace_text
 from mtvision.errors import CheckpointError
+from mtvision.target_files import replace_text
 
 Row = dict[str, Any]
 

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from mtvision.config_fields import replace_text
 from mtvision.data.checking.exclusion import merge_exclusions
 from mtvision.data.checking.problem_kinds import error_kinds
 from mtvision.errors import DataError, did_you_mean
+from mtvision.target_files import replace_text
 from mtvision.text_table import text_table
 
 if TYPE_CHECKING:

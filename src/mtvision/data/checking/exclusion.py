@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mtvision.config_fields import replace_text
 from mtvision.data.base import SampleDataset, Subset, own_fingerprint
 from mtvision.errors import DataError
+from mtvision.target_files import replace_text
 from mtvision.types import Sample
 
 if TYPE_CHECKING:
