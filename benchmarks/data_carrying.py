@@ -25,7 +25,7 @@ def carrying_rows(
     """
     rows: list[Row] = []
     for number in workers:
-        settings = config.replace({"data.num_workers": number, "data.cache": str(cache)})
+        settings = config.replace({"system.device": "cpu", "data.num_workers": number, "data.cache": str(cache)})
         loaders = {name: loader_of(settings, data, small) for name, small in MASKS.items()}
         sizes = {name: bytes_of(next(iter(loader))) for name, loader in loaders.items()}
         seconds = measured({name: partial(take_all, loader) for name, loader in loaders.items()}, repeats)

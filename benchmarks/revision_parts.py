@@ -20,7 +20,8 @@ import torch
 _BEGAN = time.process_time()
 import mtvision as mtv  # noqa: E402 - what it adds to torch is the first thing to be measured
 
-mtv.Config()  # a later version loads parts when they are asked for
+# a later version loads parts when they are asked for
+mtv.Config(model={"segmentation_head": "unet"}, training={"seg_loss": "focal", "balancer": "uncertainty"})
 IMPORT_SECONDS = time.process_time() - _BEGAN
 
 NUM_CLASSES = {"seg": 21, "det": 20}

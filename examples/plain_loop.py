@@ -15,14 +15,16 @@ def main(epochs: int = 8, images: int = 200, lr: float = 0.002) -> dict[str, flo
     )
     train_data, val_data = mtv.build_dataset(config, "train"), mtv.build_dataset(config, "val")
     loader = mtv.build_loader(config, train_data, training=True)
-    model = mtv.build_model(config, classes=train_data.classes)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = mtv.build_model(config, classes=train_data.classes).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, lr, total_steps=epochs * len(loader))
 
     for epoch in range(epochs):
         loader.set_epoch(epoch)  # another order and another augmentation each epoch
         model.train()
-        for batch in loader:
+        for loaded in loader:
+            batch = loaded.to(device)
             losses = model.loss(model(batch.images), batch.targets)  # {"seg": {part: loss}, "det": {part: loss, ...}}
             total = torch.stack([part for parts in losses.values() for part in parts.values()]).sum()
             optimizer.zero_grad()

@@ -128,8 +128,8 @@ _PUBLIC = {
 
 _HOMES = {name: module for module, names in _PUBLIC.items() for name in names.split()}
 
-_EXTRAS = {"mtvision.study": "study", "mtvision.analysis": "report"}
-"""What must be installed for the names of a package."""
+_EXTRAS = {"mtvision.study": ("study", ("optuna", "pandas")), "mtvision.analysis": ("report", ("pandas",))}
+"""The extra that must be installed for the names of a package, and what it brings."""
 
 __all__ = [
     "ACTIVATIONS",
@@ -218,24 +218,31 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        return getattr(_imported(name), name)
+        return getattr(_imported(name, _HOMES[name]), name)
     if find_spec(f"{__name__}.{name}") is not None:
-        return import_module(f"{__name__}.{name}")
+        return _imported(name, f"{__name__}.{name}")
     raise AttributeError(f"module '{__name__}' has no attribute '{name}'", name=name, obj=sys.modules[__name__])
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    """Return the names that can be got, without those whose extra is not installed."""
+    late = {name for name, module in _HOMES.items() if all(map(find_spec, _extra_of(module)[1]))}
+    return sorted({*globals(), *late, *(name for name in __all__ if name not in _HOMES)})
 
 
-def _imported(name: str) -> Any:
+def _extra_of(module: str) -> tuple[str, tuple[str, ...]]:
+    return next((extra for package, extra in _EXTRAS.items() if module.startswith(package)), ("", ()))
+
+
+def _imported(name: str, module: str) -> Any:
     """Return the module of a name; where a package is missing, the error tells the extra that brings it."""
-    module = _HOMES[name]
     try:
         return import_module(module)
     except ModuleNotFoundError as error:
-        extra = next((extra for package, extra in _EXTRAS.items() if module.startswith(package)), None)
-        if extra is None:
+        extra, _ = _extra_of(module)
+        if not extra:
             raise
         hint = f"mtvision.{name} needs {error.name}: pip install 'mtvision[{extra}]'"
         raise ModuleNotFoundError(hint, name=error.name) from error
+    except AttributeError as error:  # of a package that does not fit; Python would say that there is no such name
+        raise ImportError(f"mtvision.{name}: {module} cannot be imported ({error})", name=module) from error

@@ -1,4 +1,4 @@
-"""Field types of the config, and how small files are written whole."""
+"""Field types of the config."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass

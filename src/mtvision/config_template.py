@@ -78,7 +78,6 @@ def init_config(path: str | Path = "config.yaml", *, full: bool = True, overwrit
         if file.exists() and not overwrite:
             raise ConfigError([f"{file}: is there already; choose another name, or overwrite it"])
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
         replace_text(schema, json.dumps(config_schema(), indent=1) + "\n")
         replace_text(target, config_template(full=full, schema=schema.name))
     except OSError as error:

@@ -1,7 +1,7 @@
 """The registries, one a role. Each states what its factories are called with; all else is a keyword-only option.
 
 ``home`` is the module that holds a role's own entries, named as text: it lies above this one, and is imported when the
-registry is first asked.
+registry is first asked, or somebody else registers.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,6 +1,7 @@
 """Registries: parts by name, with options that are checked against the part's own signature."""
 
 import inspect
+import sys
 import types
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -49,8 +50,8 @@ class Registry(Generic[T]):
     Args:
         noun: what an entry is, for messages: ``"segmentation head"``.
         parameters: the positional parameters that every factory of the role is called with.
-        home: the module whose import registers the library's own entries: imported when the registry is first asked,
-            so that ``import mtvision`` need not load every part; "" for none.
+        home: the module whose import registers the library's own entries: imported when the registry is first asked or
+            somebody else registers, so that ``import mtvision`` need not load every part; "" for none.
 
     Example:
         >>> heads: Registry[str] = Registry("head", parameters=("channels",))
@@ -67,6 +68,7 @@ class Registry(Generic[T]):
         self.home = home
         self._fallback: Catalogue | None = None
         self._factories: dict[str, Callable[..., T]] = {}
+        self._modules: dict[str, types.ModuleType | None] = {}
         self._options_models: dict[str, type[BaseModel]] = {}
 
     def register(self, name: str) -> Callable[[F], F]:
@@ -79,19 +81,22 @@ class Registry(Generic[T]):
 
         def decorate(factory: F) -> F:
             self._fill()
-            if name in self._factories:
+            module = sys.modules.get(factory.__module__)
+            if name in self._factories and not self._is_left_behind(name, factory, module):
                 owner = self._factories[name]
                 raise RegistryError(
                     f"{self.noun} '{name}' is already registered by {owner.__module__}.{owner.__qualname__}"
                 )
             self._check_signature(name, factory)
-            self._factories[name] = factory
+            self._factories[name], self._modules[name] = factory, module
+            self._options_models.pop(name, None)
             return factory
 
         return decorate
 
     def set_fallback(self, catalogue: Catalogue) -> None:
         """Let an outside catalogue fill the role too, e.g. backbones by timm; registered names come first."""
+        self._fill()
         self._fallback = catalogue
 
     def names(self, pattern: str = "*") -> list[str]:
@@ -171,6 +176,11 @@ class Registry(Generic[T]):
         """Import the home; within that import, whose parts register themselves, this does nothing."""
         if self.home:
             import_module(self.home)
+
+    def _is_left_behind(self, name: str, factory: Callable[..., Any], module: types.ModuleType | None) -> bool:
+        """Tell whether the owner of a name is of an import of the same module that was broken off, as by Ctrl-C."""
+        is_of_same = self._factories[name].__module__ == factory.__module__
+        return is_of_same and module is not None and self._modules.get(name) is not module
 
     def _find(self, name: str) -> Callable[..., T] | None:
         if name not in self._factories:

@@ -12,11 +12,13 @@ from mtvision.errors import ConfigError
 def replacing(path: Path) -> Iterator[Path]:
     """Give a path to write to, which takes the place of another one if all goes well, and else leaves nothing.
 
+    Several processes may write the same file at once: it is that of the last, whole.
+
     Args:
         path: of the file; its folder is made where there is none.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
     try:
         yield unfinished
         unfinished.replace(path)
@@ -25,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Write a text beside a file and put it in its place: there is never half of it."""
+    """Write a text beside a file and put it in its place: there is never half of it. Its folder is made if need be."""
     with replacing(path) as unfinished, unfinished.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()

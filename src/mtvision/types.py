@@ -140,8 +140,11 @@ class Batch:
     truths: dict[str, list[Any]]
     skipped: list[str] = field(default_factory=list)
 
-    def to(self, device: torch.device, non_blocking: bool = False) -> "Batch":
-        """Return the batch with images and targets on ``device``; ``truths`` stay where they are until scored."""
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> "Batch":
+        """Return the batch with images and targets on ``device``, masks as int64 whatever they came as.
+
+        ``truths`` stay where they are until scored.
+        """
         moved = self
         if not all(_is_on(tensor, torch.device(device)) for tensor in self._tensors()):
             moved = self._copied(lambda tensor: tensor.to(device, non_blocking=non_blocking))

@@ -76,6 +76,47 @@ print("torch" in sys.modules)
     assert loaded == "False"
 
 
+@pytest.mark.parametrize("words", ["mtvision tra", "mtvision "])
+def test_verbs_are_completed_without_torch(words):
+    code = f"""
+import os, sys
+os.environ |= {{"_MTVISION_COMPLETE": "complete_bash", "COMP_WORDS": {words!r}, "COMP_CWORD": "1"}}
+from mtvision.cli import app
+try:
+    app(prog_name="mtvision")
+except SystemExit:
+    print("torch" in sys.modules)
+"""
+    *told, loaded = output_of(code).splitlines()
+    assert "train" in told
+    assert loaded == "False"
+
+
+def test_the_version_is_told_without_torch():
+    code = "from mtvision.cli import app; app(['--version'], standalone_mode=False)"
+    told = output_of(f"{code}; import sys; print('torch' in sys.modules)")
+    assert told.splitlines() == [f"mtvision {mtv.__version__}", "False"]
+
+
+def test_why_a_module_cannot_be_imported_is_told(monkeypatch):
+    """Python takes an AttributeError for a name that is not there."""
+
+    def broken(module):
+        raise AttributeError("module 'torch' has no attribute 'uint9'")
+
+    monkeypatch.setattr(mtv, "import_module", broken)
+    for name, module in (("build_model", "mtvision.factory"), ("ops", "mtvision.ops")):
+        with pytest.raises(ImportError, match=rf"mtvision\.{name}: {module} cannot be imported \(.*'uint9'\)"):
+            mtv.__getattr__(name)  # what Python calls where nothing of that name was imported yet
+
+
+def test_names_whose_extra_is_not_installed_are_not_listed(monkeypatch):
+    """``help`` and completion get each name that is listed."""
+    monkeypatch.setattr(mtv, "find_spec", lambda name: None if name == "pandas" else object())
+    assert {"Study", "analyze", "compare"} & set(dir(mtv)) == set()
+    assert {"Config", "train", "data", "visualize", "__version__"} <= set(dir(mtv))
+
+
 @pytest.mark.parametrize("name", mtv.__all__)
 def test_every_public_name_is_there(name):
     assert getattr(mtv, name) is not None

@@ -283,7 +283,9 @@ def outputs_from_truth(batch, points, num_classes):
 
 def test_outputs_set_from_the_truth_score_one_on_both_tasks():
     cfg = mtv.Config(
-        model=SMALL, data={"dataset": {"name": "shapes", "num_images": 24, "image_size": 96}, "image_size": 96}
+        system={"device": "cpu"},
+        model=SMALL,
+        data={"dataset": {"name": "shapes", "num_images": 24, "image_size": 96}, "image_size": 96},
     )
     data = mtv.build_dataset(cfg, "train")
     model = mtv.build_model(cfg, classes=data.classes)

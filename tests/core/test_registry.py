@@ -5,6 +5,7 @@ import sys
 import textwrap
 import types
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -138,6 +139,49 @@ def test_a_home_that_cannot_be_imported_is_told_each_time(at_home):
     for _ in range(2):
         with pytest.raises(ModuleNotFoundError, match="no_such_package"):
             heads.names()
+
+
+BROKEN_OFF_ONCE = """
+    import sys
+    REGISTRY = sys.modules[f"{__name__}_registry"]
+
+    @REGISTRY.HEADS.register("own")
+    def own(channels, *, depth: int = 2):
+        return channels * depth
+
+    if not hasattr(REGISTRY, "was_here"):
+        REGISTRY.was_here = True
+        raise KeyboardInterrupt
+"""
+
+
+def test_a_home_whose_import_was_broken_off_is_imported_again(at_home):
+    heads = at_home(BROKEN_OFF_ONCE)
+    with pytest.raises(KeyboardInterrupt):
+        heads.names()
+    assert heads.home not in sys.modules
+    with pytest.raises(RegistryError, match="already registered"):  # the second import is whole
+        heads.register("own")(lambda channels: channels)
+    assert heads.build("own", 3) == 6
+    assert heads.get("own") is sys.modules[heads.home].own
+
+
+def test_a_catalogue_of_ones_own_takes_the_place_of_that_of_the_home(at_home):
+    heads = at_home("""
+        import sys
+        from mtvision.registry import Catalogue
+        sys.modules[f"{__name__}_registry"].HEADS.set_fallback(Catalogue(lambda name: None, lambda: ["theirs"]))
+    """)
+    heads.set_fallback(Catalogue(lambda name: None, lambda: ["mine"]))
+    assert heads.names() == ["mine"]
+    assert heads.is_open
+
+
+def test_a_thread_waits_for_the_home_that_another_one_imports(at_home):
+    heads = at_home(IN_ITS_HOME.replace("assert HEADS", "import time; time.sleep(0.3)\n\n    assert HEADS"))
+    with ThreadPoolExecutor(4) as pool:
+        told = list(pool.map(lambda _: heads.names(), range(4)))
+    assert told == [["own"]] * 4
 
 
 def test_describe(heads):

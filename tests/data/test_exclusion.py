@@ -150,7 +150,7 @@ def test_a_list_that_is_missing_or_a_folder_is_one_sentence(tmp_path: Path):
         exclude(SHAPES, tmp_path / "none.txt")
     with pytest.raises(DataError, match="cannot be read"):
         exclude(SHAPES, str(tmp_path))
-    (tmp_path / ".list.txt.unfinished").mkdir()  # where a new list is written first
+    (tmp_path / f".list.txt.{os.getpid()}.unfinished").mkdir()  # where a new list is written first
     with pytest.raises(DataError, match=r"list\.txt: the list of images to leave out cannot be written"):
         CheckReport([finding("a")]).write_exclusions(tmp_path / "list.txt")
     with pytest.raises(DataError, match="cannot be written"):

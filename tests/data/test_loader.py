@@ -34,7 +34,7 @@ def make_config(
 ) -> Config:
     dataset = {"name": "shapes", "num_images": 10, "image_size": 48}
     values = {"dataset": dataset, "image_size": 64, "num_workers": num_workers, "augmentation_level": level, **data}
-    return Config(system={"seed": seed}, training={"batch_size": batch_size}, data=values)
+    return Config(system={"seed": seed, "device": "cpu"}, training={"batch_size": batch_size}, data=values)
 
 
 class Mixed:

@@ -1,4 +1,4 @@
-"""What the shell offers for arguments: keys and values of the config, names of parts, runs; loads what it asks only."""
+"""What the shell offers: keys and values of the config, names of parts, runs; loads only what it is asked for."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path

@@ -257,7 +257,6 @@ def save_json(content: Any, path: Path) -> None:
         DataError: if the file cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         replace_text(path, json.dumps(content, indent=2) + "\n")  # ASCII: a file's name may be no UTF-8
     except OSError as error:
         raise DataError(f"{path}: the report cannot be written ({error.strerror})") from None

@@ -112,7 +112,7 @@ def build_loader(cfg: ConfigLike, dataset: Sequence[Sample], *, training: bool) 
     epoch, index) alone: call ``loader.set_epoch(epoch)`` before each epoch. An incomplete last batch is left
     out where at least two full ones remain, or where it has a single image, which batch norm cannot take. In evaluation
     the order is kept, images are only resized, none is left out, and ``truths`` holds the annotations at the original
-    size.
+    size. Call ``batch.to(device)`` before masks are used: on their way to a CUDA device they are bytes.
 
     Args:
         cfg: a config, a mapping of its sections, or the path of a YAML file.

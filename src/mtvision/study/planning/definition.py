@@ -15,7 +15,6 @@ from mtvision.config_yaml import parse_yaml, write_yaml
 from mtvision.errors import ConfigError, did_you_mean
 from mtvision.registries import DESIGNS
 from mtvision.registry import Component
-from mtvision.study.planning import designs  # noqa: F401 - the import fills the registry
 from mtvision.study.planning.factors import Factor, read_factors
 from mtvision.training.single_task import task_names
 
