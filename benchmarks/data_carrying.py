@@ -1,6 +1,6 @@
 """What a batch costs the process that trains, before it is on a device: masks as int64 and as bytes."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from common import measured
 from reporting import Row
+from torch.utils.data import DataLoader
 
 import mtvision as mtv
 from mtvision.data.loading.collating import collate_items
@@ -27,7 +28,7 @@ def carrying_rows(
     for number in workers:
         settings = config.replace({"system.device": "cpu", "data.num_workers": number, "data.cache": str(cache)})
         loaders = {name: loader_of(settings, data, small) for name, small in MASKS.items()}
-        sizes = {name: bytes_of(next(iter(loader))) for name, loader in loaders.items()}
+        sizes = {name: bytes_of(next(as_they_come(loader))) for name, loader in loaders.items()}
         seconds = measured({name: partial(take_all, loader) for name, loader in loaders.items()}, repeats)
         for name, loader in loaders.items():
             images = sum(len(batch.image_ids) for batch in loader)
@@ -56,9 +57,14 @@ def bytes_of(batch: mtv.Batch) -> int:
     return int(batch.images.nbytes + batch.targets["seg"].nbytes)
 
 
-def take_all(batches: Iterable[mtv.Batch]) -> list[torch.Tensor]:
+def as_they_come(loader: Any) -> Iterator[mtv.Batch]:
+    """Return batches as the workers give them, which `Loader` makes ready for the CPU."""
+    return iter(DataLoader.__iter__(loader))
+
+
+def take_all(loader: Any) -> list[torch.Tensor]:
     """Copy images and masks of each batch, and return the last copies."""
     copies: list[torch.Tensor] = []
-    for batch in batches:
+    for batch in as_they_come(loader):
         copies = [batch.images.clone(), batch.targets["seg"].clone()]
     return copies

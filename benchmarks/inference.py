@@ -8,8 +8,10 @@ suppression and resizing of the logits. Ours is ``model.predict``; the peers (``
 do. All networks have random weights. What an untrained detector finds depends on chance and decides how much
 suppression has to do, so each detector's threshold is set to let the same number of candidates through in an image.
 
-``eager`` is what users get without a switch. ``compiled`` is ``model.compile()``; ONNX Runtime and OpenVINO run the
-exported forward pass between our own pre- and postprocessing; their outputs are compared with eager's first.
+``eager`` is what users get without a switch. ``weights channels-last`` is the model after
+``model.to(memory_format=torch.channels_last)``, which spares the copy of the weights into the format of the features;
+``compiled`` is ``model.compile()``; ONNX Runtime and OpenVINO run the exported forward pass between our own pre- and
+postprocessing. The outputs of each are compared with eager's first.
 
 ``--ultralytics`` measures that library's nano models for detection and segmentation too, where it is installed, against
 ours on a light backbone. It is AGPL: nothing of mtvision depends on it.

@@ -34,6 +34,7 @@ def unlimited(selection: Any, threshold: float) -> Any:
 def other_forms(model: mtv.MultiTaskModel, size: int, folder: Path) -> tuple[dict[str, mtv.MultiTaskModel], list[str]]:
     """Return the model in each form that this machine has, and a sentence for each other one."""
     makers: dict[str, Callable[[], mtv.MultiTaskModel]] = {
+        "weights channels-last": lambda: copy.deepcopy(model).to(memory_format=torch.channels_last),
         "compiled": lambda: compiled(model),
         "onnxruntime": lambda: in_onnxruntime(model, exported(model, size, folder)),
         "openvino": lambda: in_openvino(model, exported(model, size, folder)),

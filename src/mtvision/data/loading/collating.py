@@ -59,8 +59,8 @@ def collate_items(items: Sequence[Item], *, small_masks: bool = False) -> Batch:
 
     Args:
         items: of the data set of a loader.
-        small_masks: leave masks that are bytes so until `Batch.to`: of a batch that is copied from a worker to
-            page-locked memory and from there to a device, int64 masks are three fourths of the bytes.
+        small_masks: leave masks that are bytes so until `Batch.to`: of a batch that a worker writes to shared memory,
+            or that is copied to a device, int64 masks are three fourths of the bytes.
     """
     samples = [item.sample for item in items if item.sample is not None]
     originals = [item.original for item in items if item.original is not None]

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -30,7 +30,7 @@ from mtvision.data.loading.workers import loads_for_cuda, worker_count
 from mtvision.errors import ConfigError, DataError
 from mtvision.registries import AUGMENTATIONS, DATASETS, MIXES, SAMPLERS
 from mtvision.registry import Component
-from mtvision.types import Sample
+from mtvision.types import Batch, Sample
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +42,11 @@ ConfigLike: TypeAlias = Config | Mapping[str, Any] | str | Path
 
 class Loader(DataLoader[Any]):
     """A ``DataLoader`` that yields `Batch`."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        """Begin to read, and return the batches; masks that come from workers as bytes become int64, but for CUDA."""
+        batches = super().__iter__()
+        return batches if self.pin_memory or not self.num_workers else map(partial(Batch.to, device="cpu"), batches)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Choose the epoch, counted from 0, whose order and augmentation come next; without effect in evaluation.
@@ -247,7 +252,7 @@ def _evaluation_loader(config: Config, dataset: Sequence[Sample]) -> Loader:
 def _common_options(config: Config) -> dict[str, Any]:
     workers, for_cuda = worker_count(config), loads_for_cuda(config)
     return {
-        "collate_fn": partial(collate_items, small_masks=for_cuda),
+        "collate_fn": partial(collate_items, small_masks=for_cuda or workers > 0),
         "num_workers": workers,
         "persistent_workers": workers > 0,
         "worker_init_fn": prepare_worker,
