@@ -63,6 +63,8 @@ def main(
     output: Path | None = None,
 ) -> list[Row]:
     """Measure, print and return a row for each model."""
+    if ultralytics and importlib.util.find_spec("ultralytics") is None:
+        raise SystemExit("ultralytics is not installed: leave --ultralytics out, or install it (AGPL) beside mtvision")
     images = pictures(max(batches))
     model = own_model(backbone, size, images[0])
     notes = [] if peers.has_smp() else [peers.MISSING]
@@ -161,8 +163,6 @@ def detect_with(network: nn.Module, size: int, image: NDArray[np.uint8]) -> Pred
 
 def ultralytics_predictors(size: int) -> dict[str, Predict]:
     """Return ultralytics' nano detector and semantic segmenter, after each other."""
-    if importlib.util.find_spec("ultralytics") is None:
-        raise SystemExit("ultralytics is not installed: leave --ultralytics out, or install it (AGPL) beside mtvision")
     threads = torch.get_num_threads()
     from ultralytics import YOLO
 

@@ -258,3 +258,11 @@ def test_segmentation_metrics_adds_up_images_and_lets_each_program_be_first(load
     total = module.one_pass(steps, [(None, None)], images=3)
     assert order == ["a", "b", "b", "a", "a", "b"]
     assert total == {"a": (3, 3), "b": (6, 6)}
+
+
+def test_a_peer_that_is_asked_for_and_not_installed_is_told_before_the_work(load_benchmark, monkeypatch):
+    module = load_benchmark("inference")
+    monkeypatch.setattr(module.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(module, "pictures", lambda number: pytest.fail("the work was begun"))
+    with pytest.raises(SystemExit, match="ultralytics is not installed"):
+        module.main(ultralytics=True)
