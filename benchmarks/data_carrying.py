@@ -28,15 +28,15 @@ def carrying_rows(
     for number in workers:
         settings = config.replace({"system.device": "cpu", "data.num_workers": number, "data.cache": str(cache)})
         loaders = {name: loader_of(settings, data, small) for name, small in MASKS.items()}
-        sizes = {name: bytes_of(next(as_they_come(loader))) for name, loader in loaders.items()}
+        counts = {name: count_all(loader) for name, loader in loaders.items()}
         seconds = measured({name: partial(take_all, loader) for name, loader in loaders.items()}, repeats)
         for name, loader in loaders.items():
-            images = sum(len(batch.image_ids) for batch in loader)
+            images, num_bytes = counts[name]
             rows.append(
                 {
                     "masks": name,
                     "workers": number,
-                    "MiB a batch": sizes[name] / 2**20,
+                    "MiB a batch": num_bytes / 2**20,
                     "images/s": images / seconds[name].wall,
                     "CPU ms of this process, a batch": seconds[name].cpu / len(loader) * 1000,
                 }
@@ -52,14 +52,15 @@ def loader_of(config: mtv.Config, data: mtv.data.SampleDataset, small: bool) -> 
     return loader
 
 
-def bytes_of(batch: mtv.Batch) -> int:
-    """Return how large images and masks of a batch are."""
-    return int(batch.images.nbytes + batch.targets["seg"].nbytes)
-
-
 def as_they_come(loader: Any) -> Iterator[mtv.Batch]:
     """Return batches as the workers give them, which `Loader` makes ready for the CPU."""
-    return iter(DataLoader.__iter__(loader))
+    return DataLoader.__iter__(loader)
+
+
+def count_all(loader: Any) -> tuple[int, int]:
+    """Return the number of images of an epoch, and the bytes of images and masks of the largest batch."""
+    found = [(len(batch.images), batch.images.nbytes + batch.targets["seg"].nbytes) for batch in as_they_come(loader)]
+    return sum(images for images, _ in found), max(num_bytes for _, num_bytes in found)
 
 
 def take_all(loader: Any) -> list[torch.Tensor]:

@@ -80,6 +80,7 @@ class Registry(Generic[T]):
         """
 
         def decorate(factory: F) -> F:
+            """Register a factory, and return it as it is."""
             self._fill()
             module = sys.modules.get(factory.__module__)
             if name in self._factories and not self._is_left_behind(name, factory, module):
@@ -101,9 +102,7 @@ class Registry(Generic[T]):
 
     def names(self, pattern: str = "*") -> list[str]:
         """Return the names that match a shell-style pattern, the library's own first, then the outside catalogue's."""
-        self._fill()
-        load_plugins()
-        found = sorted(name for name in self._factories if fnmatchcase(name, pattern))
+        found = [name for name in self.own_names() if fnmatchcase(name, pattern)]
         if self._fallback is not None:
             found += [name for name in self._fallback.names() if fnmatchcase(name, pattern) and name not in found]
         return found

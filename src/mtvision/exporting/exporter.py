@@ -130,13 +130,7 @@ def export(
     model.warn_if_pending()
     size = _checked_size(image_size if image_size is not None else model.image_size or _DEFAULT_SIZE)
     network, program = _traced(model, wanted, size)
-    smallest = smallest_side(program, wanted.free, size)
-    if wanted.format == "torch.export" and min(size) < smallest:  # it would refuse them; ONNX takes them
-        raise MtvisionError(
-            f"a program with free sizes takes images of {smallest} pixels at least, and image_size is {size[0]} x "
-            f"{size[1]}; give dynamic='batch', or a larger image_size"
-        )
-    metadata = _metadata(network, wanted, size, smallest)
+    metadata = _metadata(network, wanted, size, _smallest_side(program, wanted, size))
     write = _write_onnx if wanted.format == "onnx" else _write_program
     difference = float("nan")
     with replacing(path) as unfinished:
@@ -219,6 +213,17 @@ def _traced(model: MultiTaskModel, wanted: _Wanted, size: tuple[int, int]) -> tu
     network = NamedNetwork(own, wanted.postprocess, suppress, example)
     traced = network if wanted.format == "onnx" else VisibleNetwork(network)
     return network, trace(traced, example, wanted.free)
+
+
+def _smallest_side(program: Any, wanted: _Wanted, size: tuple[int, int]) -> int:
+    """Return the pixels that a side of an image has at least; refuse a size below it where the program would."""
+    smallest = smallest_side(program, wanted.free, size)
+    if wanted.format == "torch.export" and min(size) < smallest:  # ONNX takes them
+        raise MtvisionError(
+            f"a program with free sizes takes images of {smallest} pixels at least, and image_size is {size[0]} x "
+            f"{size[1]}; give dynamic='batch', or a larger image_size"
+        )
+    return smallest
 
 
 def _metadata(network: NamedNetwork, wanted: _Wanted, size: tuple[int, int], smallest: int) -> Metadata:

@@ -88,11 +88,7 @@ def quantize(
     if source.resolve() == path.resolve():
         raise ConfigError(f"out: {path} is the file that is read; choose another name")
     _check(method, calibration, num_images)
-    metadata = read_metadata(source)
-    if metadata.format != "onnx":
-        raise MtvisionError(f"{source} is a program of torch.export; only ONNX files can be quantised here")
-    if metadata.quantization is not None:
-        raise MtvisionError(f"{source} is in eight bits already ({metadata.quantization}); give the file that it is of")
+    metadata = _metadata_in_float(source)
     for package in ("onnx", "onnxruntime"):
         require(package, "to quantise an ONNX file")
     number = _fixed_number(source)
@@ -139,6 +135,16 @@ def _check(method: str, calibration: object, num_images: int) -> None:
         raise ConfigError("calibration: method 'dynamic' looks at no images; leave it out, or take method='static'")
     if num_images < 1:
         raise ConfigError(f"num_images: expected at least 1, got {num_images}")
+
+
+def _metadata_in_float(source: Path) -> Metadata:
+    """Return the metadata of a file of `export`, which must be ONNX and not in eight bits yet."""
+    metadata = read_metadata(source)
+    if metadata.format != "onnx":
+        raise MtvisionError(f"{source} is a program of torch.export; only ONNX files can be quantised here")
+    if metadata.quantization is not None:
+        raise MtvisionError(f"{source} is in eight bits already ({metadata.quantization}); give the file that it is of")
+    return metadata
 
 
 def _batches(images: Iterable[Sample | ImageSource], metadata: Metadata, limit: int, number: int) -> Iterator[Tensor]:
